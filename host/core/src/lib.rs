@@ -1,0 +1,23 @@
+//! The pure logic of Backstop.
+//!
+//! This crate holds the vocabulary that the host, the gateway and the records
+//! share, and the state machines behind them. Nothing in here reads a clock, a
+//! socket, a file or a source of randomness, and nothing is asynchronous or
+//! knows WebAssembly: time and randomness are parameters. What is decided in
+//! here can therefore be tested to the last bit and replayed.
+//!
+//! In reading order:
+//!
+//! - [`fault`]: the one class that every failed attempt belongs to;
+//! - [`input`]: what a policy is told (request, answer, rollout);
+//! - [`plan`], [`verdict`], [`rollout`]: what a policy may return, and the
+//!   checks that it passes before it is applied;
+//! - [`metric`]: the vocabulary of evidence.
+
+pub mod fault;
+pub mod input;
+pub mod metric;
+pub mod plan;
+pub mod rollout;
+pub mod text;
+pub mod verdict;

@@ -1,0 +1,171 @@
+//! The vocabulary of evidence: what is asked about metrics, and the answers.
+//!
+//! The words and the meaning of every field are those of `wit/metrics.wit`.
+
+use serde::{Deserialize, Serialize};
+
+/// The standard names of metrics. A host may know more.
+pub mod name {
+    /// Rate: failed attempts that count against the model / attempts.
+    pub const ERROR_RATE: &str = "error-rate";
+    /// Rate: answers judged `escalate` / answers judged.
+    pub const ESCALATION_RATE: &str = "escalation-rate";
+    /// Rate: answers judged `review` / answers judged.
+    pub const REVIEW_RATE: &str = "review-rate";
+    /// Rate: labels that agree with the answer / labels.
+    pub const ACCURACY: &str = "accuracy";
+    /// Value: milliseconds until the complete answer.
+    pub const LATENCY_MS: &str = "latency-ms";
+    /// Value: milliseconds until the first token of a stream.
+    pub const FIRST_TOKEN_MS: &str = "first-token-ms";
+    /// Value: confidence in `[0, 1]`.
+    pub const CONFIDENCE: &str = "confidence";
+}
+
+/// What a metric is read for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Subject {
+    /// The route of the decision.
+    Route,
+    /// A model, over all its releases.
+    Model(String),
+    /// One release of a model.
+    Release {
+        /// Name of the model.
+        model: String,
+        /// Name of the release.
+        release: String,
+    },
+}
+
+/// Exact counts of a rate; `events <= trials`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Proportion {
+    /// How often it happened.
+    pub events: u64,
+    /// How often it could have happened; 0 is no evidence.
+    pub trials: u64,
+}
+
+/// Count, mean and spread of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Moments {
+    /// Number of values; with 0 the others mean nothing.
+    pub samples: u64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Sample standard deviation (n - 1); 0 with fewer than two samples.
+    pub stddev: f64,
+}
+
+/// A quantile of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Estimate {
+    /// Number of values; with 0 `value` means nothing.
+    pub samples: u64,
+    /// The quantile, within 1 % (DDSketch).
+    pub value: f64,
+}
+
+/// Which way a metric is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// As with errors and latency.
+    LowerIsBetter,
+    /// As with confidence and accuracy.
+    HigherIsBetter,
+}
+
+/// How two subjects are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ComparisonOptions {
+    /// Which way is good.
+    pub direction: Direction,
+    /// Chance of a false alarm over the life of the comparison, in `(0, 0.5]`.
+    pub alpha: f64,
+    /// Smallest difference that matters, in the metric's unit; at least 0.
+    pub margin: f64,
+    /// Fewest samples on each side before there is any verdict.
+    pub samples_min: u32,
+}
+
+/// Outcome of a comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComparisonVerdict {
+    /// Better by more than chance explains.
+    Better,
+    /// Any difference is smaller than the margin.
+    Equivalent,
+    /// Worse by more than chance and the margin explain.
+    Worse,
+    /// The evidence does not decide yet.
+    NotEnoughData,
+}
+
+/// A comparison with the numbers behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// The outcome.
+    pub verdict: ComparisonVerdict,
+    /// Candidate minus baseline.
+    pub effect: f64,
+    /// Lower end of the confidence sequence for the effect.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Samples of the candidate.
+    pub candidate_samples: u64,
+    /// Samples of the baseline.
+    pub baseline_samples: u64,
+}
+
+/// Outcome of a drift query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftVerdict {
+    /// No more difference than chance explains.
+    Stable,
+    /// The distribution has changed.
+    Drifted,
+    /// Too few values on one side.
+    NotEnoughData,
+}
+
+/// Drift of a value's distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DriftReading {
+    /// The outcome.
+    pub verdict: DriftVerdict,
+    /// Population stability index over the reference's deciles, in nats.
+    pub psi: f64,
+    /// The value above which it counts as drift.
+    pub critical: f64,
+    /// Values in the current window.
+    pub current_samples: u64,
+    /// Values in the reference window.
+    pub reference_samples: u64,
+}
+
+/// Why a query about metrics was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricsError {
+    /// The policy has no grant for the metric.
+    #[error("no grant for metric `{0}`")]
+    Denied(String),
+    /// No such metric, or not of this kind.
+    #[error("unknown metric `{0}`")]
+    Unknown(String),
+    /// An argument is out of range.
+    #[error("invalid argument: {0}")]
+    Invalid(String),
+    /// The decision's deadline has passed.
+    #[error("the deadline has passed")]
+    Deadline,
+    /// The source does not answer.
+    #[error("metrics are unavailable: {0}")]
+    Unavailable(String),
+}
