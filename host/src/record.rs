@@ -1,0 +1,463 @@
+//! Decision records: everything that went into and came out of a decision.
+//!
+//! A record is enough to replay the decision bit for bit (see
+//! [`crate::replay`]). The host keeps the newest in a bounded ring
+//! ([`Records`]); whoever wants to keep more drains them from there.
+
+use crate::sources::{IncidentReport, ModelError};
+use backstop_core::input::{AnswerFacts, RequestFacts, RolloutFacts};
+use backstop_core::metric::{
+    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
+    Subject,
+};
+use backstop_core::plan::Plan;
+use backstop_core::rollout::Assessment;
+use backstop_core::verdict::Verdict;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which decision a policy makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecisionPoint {
+    /// Plans a request.
+    Fallback,
+    /// Judges an answer.
+    Threshold,
+    /// Assesses a rollout.
+    Rollback,
+}
+
+impl DecisionPoint {
+    /// All decision points.
+    pub const ALL: [DecisionPoint; 3] = [
+        DecisionPoint::Fallback,
+        DecisionPoint::Threshold,
+        DecisionPoint::Rollback,
+    ];
+
+    /// The name in the contract, in metrics and in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DecisionPoint::Fallback => "fallback",
+            DecisionPoint::Threshold => "threshold",
+            DecisionPoint::Rollback => "rollback",
+        }
+    }
+}
+
+impl std::fmt::Display for DecisionPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The moment of a decision: all the time and randomness that it saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// Random bits.
+    pub seed: u64,
+    /// Microseconds that the guest was told it has.
+    pub time_left_us: u64,
+}
+
+/// What a policy was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// To plan this request.
+    Fallback(Arc<RequestFacts>),
+    /// To judge this answer to this request.
+    Threshold(Arc<RequestFacts>, Arc<AnswerFacts>),
+    /// To assess this rollout.
+    Rollback(Arc<RolloutFacts>),
+}
+
+impl Input {
+    /// The decision point that is asked.
+    pub fn point(&self) -> DecisionPoint {
+        match self {
+            Input::Fallback(_) => DecisionPoint::Fallback,
+            Input::Threshold(..) => DecisionPoint::Threshold,
+            Input::Rollback(_) => DecisionPoint::Rollback,
+        }
+    }
+}
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// A plan.
+    Plan(Plan),
+    /// A verdict.
+    Verdict(Verdict),
+    /// An assessment.
+    Assessment(Assessment),
+}
+
+/// One call of a host function, with its arguments and its result.
+///
+/// Reading the decision's own input (route, candidates, confidence …) is not
+/// listed: it is answered from [`DecisionRecord::input`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(
+    missing_docs,
+    reason = "fields are the arguments and results of the WIT functions named"
+)]
+pub enum HostCall {
+    /// `metrics.rate`
+    Rate {
+        metric: String,
+        subject: Subject,
+        window_s: u32,
+        result: Result<Proportion, MetricsError>,
+    },
+    /// `metrics.mean`
+    Mean {
+        metric: String,
+        subject: Subject,
+        window_s: u32,
+        result: Result<Moments, MetricsError>,
+    },
+    /// `metrics.quantile`
+    Quantile {
+        metric: String,
+        subject: Subject,
+        window_s: u32,
+        q: f64,
+        result: Result<Estimate, MetricsError>,
+    },
+    /// `metrics.compare`
+    Compare {
+        metric: String,
+        candidate: Subject,
+        baseline: Subject,
+        window_s: u32,
+        options: ComparisonOptions,
+        result: Result<Comparison, MetricsError>,
+    },
+    /// `metrics.drift`
+    Drift {
+        metric: String,
+        subject: Subject,
+        window_s: u32,
+        reference_s: u32,
+        result: Result<DriftReading, MetricsError>,
+    },
+    /// One call of `models.call` or `models.call-many`.
+    Model {
+        model: String,
+        body: String,
+        timeout_ms: u32,
+        result: Result<RecordedAnswer, ModelError>,
+    },
+    /// `models.budget-left`
+    BudgetLeft {
+        calls: u32,
+        time_ms: u32,
+        cost_micros: u64,
+    },
+    /// `state.get`
+    StateGet {
+        key: String,
+        result: Result<Option<Vec<u8>>, StateError>,
+    },
+    /// `state.set`
+    StateSet {
+        key: String,
+        value: Vec<u8>,
+        ttl_s: u32,
+        result: Result<(), StateError>,
+    },
+    /// `state.remove`
+    StateRemove {
+        key: String,
+        result: Result<bool, StateError>,
+    },
+    /// `state.add`
+    StateAdd {
+        key: String,
+        delta: i64,
+        ttl_s: u32,
+        result: Result<i64, StateError>,
+    },
+    /// `log.write`; lines that were dropped are not listed.
+    Log { level: LogLevel, message: String },
+    /// `incident.raise`
+    Incident {
+        report: IncidentReport,
+        result: Result<bool, IncidentError>,
+    },
+    /// `request.body` or `answer.body`.
+    Body {
+        bytes_max: u32,
+        result: Option<String>,
+    },
+}
+
+/// A model's answer with its body, as a record keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecordedAnswer {
+    /// The answer.
+    pub facts: AnswerFacts,
+    /// Its body.
+    pub body: String,
+    /// What it cost.
+    pub cost_micros: u64,
+}
+
+/// Why an operation on a policy's state was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateError {
+    /// All keys are taken.
+    #[error("all keys are taken")]
+    Full,
+    /// The key or the value is empty or too large.
+    #[error("invalid argument: {0}")]
+    Invalid(String),
+    /// The value is not a number, or would leave its range.
+    #[error("not a number, or out of its range")]
+    NotANumber,
+    /// The decision's deadline has passed.
+    #[error("the deadline has passed")]
+    Deadline,
+}
+
+/// Why an incident was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentError {
+    /// A field is empty or too large.
+    #[error("invalid argument: {0}")]
+    Invalid(String),
+    /// Too many in one decision.
+    #[error("too many incidents in one decision")]
+    OverBudget,
+    /// The decision's deadline has passed.
+    #[error("the deadline has passed")]
+    Deadline,
+    /// The host cannot take it.
+    #[error("incidents are unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Importance of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// Details for the author.
+    Debug,
+    /// Worth knowing.
+    Info,
+    /// Something is not as it should be.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// How a failed decision failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureKind {
+    /// The guest trapped.
+    Trap,
+    /// Over its deadline or its fuel.
+    Deadline,
+    /// Over its memory.
+    Memory,
+    /// What it returned may not be applied.
+    InvalidOutput,
+    /// The host could not run it.
+    Load,
+}
+
+impl FailureKind {
+    /// The name in metrics, in records and in configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureKind::Trap => "trap",
+            FailureKind::Deadline => "deadline",
+            FailureKind::Memory => "memory",
+            FailureKind::InvalidOutput => "invalid-output",
+            FailureKind::Load => "load",
+        }
+    }
+}
+
+/// Who is to blame for a failed decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// The policy.
+    Policy,
+    /// The host, or the machine that it runs on.
+    Host,
+}
+
+/// How a policy's run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunOutcome {
+    /// It returned a decision, and the decision passed its checks.
+    Answered,
+    /// It has no opinion.
+    Abstained {
+        /// Why.
+        reason: String,
+    },
+    /// It failed.
+    Failed {
+        /// How.
+        kind: FailureKind,
+        /// Whose fault it was.
+        fault: Fault,
+        /// For people.
+        detail: String,
+    },
+    /// It was not asked, because it failed too often.
+    Suspended,
+}
+
+/// Which decision was applied in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DecidedBy {
+    /// The policy's.
+    Policy,
+    /// The previous revision's, because this one failed.
+    Previous,
+    /// The default that came with the question.
+    Default,
+    /// The closed one: refuse, review, pause.
+    Closed,
+}
+
+/// What a run cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Fuel used.
+    pub fuel: u64,
+    /// Nanoseconds in guest code, instantiation included.
+    pub guest_ns: u64,
+    /// Nanoseconds in host calls.
+    pub host_ns: u64,
+    /// Largest total of linear memory, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// Which revision ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevisionRef {
+    /// Name of the policy, as the operator calls it.
+    pub policy: Arc<str>,
+    /// Number of the revision, counted from 1 for each policy.
+    pub number: u64,
+    /// SHA-256 over component digest, settings, grants and limits, in hex.
+    pub digest: Arc<str>,
+}
+
+/// Everything about one decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecisionRecord {
+    /// Identifies the decision; unique within one host and increasing.
+    pub id: u64,
+    /// Which revision ran.
+    pub revision: RevisionRef,
+    /// When, and with which randomness.
+    pub moment: Moment,
+    /// What was asked.
+    pub input: Input,
+    /// Calls of host functions, in order.
+    pub calls: Vec<HostCall>,
+    /// How the run ended.
+    pub outcome: RunOutcome,
+    /// What the guest returned, where it returned something applicable.
+    pub returned: Option<Output>,
+    /// Which decision was applied.
+    pub decided_by: DecidedBy,
+    /// What was applied.
+    pub applied: Output,
+    /// What it cost.
+    pub cost: Cost,
+    /// For a run whose decision failed over to the previous revision, the
+    /// record of that one's run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Box<DecisionRecord>>,
+}
+
+/// The newest decision records, in a bounded ring.
+#[derive(Debug)]
+pub struct Records {
+    ring: Mutex<VecDeque<Arc<DecisionRecord>>>,
+    records_max: usize,
+    dropped: AtomicU64,
+}
+
+impl Records {
+    pub(crate) fn new(records_max: usize) -> Self {
+        Records {
+            ring: Mutex::new(VecDeque::with_capacity(records_max.min(65_536))),
+            records_max: records_max.max(1),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn push(&self, record: Arc<DecisionRecord>) {
+        let oldest = {
+            let mut ring = self.ring.lock();
+            let oldest = if ring.len() >= self.records_max {
+                ring.pop_front()
+            } else {
+                None
+            };
+            ring.push_back(record);
+            oldest
+        };
+        if oldest.is_some() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The newest `count` records, newest first.
+    pub fn newest(&self, count: usize) -> Vec<Arc<DecisionRecord>> {
+        self.ring.lock().iter().rev().take(count).cloned().collect()
+    }
+
+    /// The record with this id, while it is in the ring.
+    pub fn get(&self, id: u64) -> Option<Arc<DecisionRecord>> {
+        self.ring
+            .lock()
+            .iter()
+            .rev()
+            .find(|record| record.id == id)
+            .cloned()
+    }
+
+    /// Takes all records out, oldest first.
+    pub fn drain(&self) -> Vec<Arc<DecisionRecord>> {
+        self.ring.lock().drain(..).collect()
+    }
+
+    /// How many records are in the ring.
+    pub fn len(&self) -> usize {
+        self.ring.lock().len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many records were pushed out by newer ones since the start.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,266 @@
+//! What an embedder supplies: metrics, model calls, a place for incidents.
+//!
+//! The host asks through these traits and records what it was told. The
+//! answers `unavailable` of [`NoMetrics`], [`NoModels`] and [`NoIncidents`]
+//! are honest defaults for hosts that have nothing to offer.
+
+use backstop_core::fault::FailureClass;
+use backstop_core::input::AnswerFacts;
+use backstop_core::metric::{
+    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
+    Subject,
+};
+use serde::{Deserialize, Serialize};
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+/// A boxed future, as the object-safe traits of this module return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One question about a metric.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricQuery<'a> {
+    /// The metric's name.
+    pub metric: &'a str,
+    /// What it is read for. [`Subject::Route`] means `route`.
+    pub subject: &'a Subject,
+    /// The route of the decision; none at the decision point `rollback`.
+    pub route: Option<&'a str>,
+    /// Seconds that the window reaches back from `now_ms`, 1 to 86,400.
+    pub window_s: u32,
+    /// The decision's moment, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+/// Where policies' metrics come from. Answers from memory and at once: it is
+/// called on the thread that decides.
+pub trait MetricsSource: Send + Sync + 'static {
+    /// Exact counts of a rate.
+    ///
+    /// # Errors
+    ///
+    /// [`MetricsError`], which the policy is told as it is.
+    fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError>;
+
+    /// Mean and spread of a value.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError>;
+
+    /// A quantile of a value; `q` from 0 to 1.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn quantile(&self, query: MetricQuery<'_>, q: f64) -> Result<Estimate, MetricsError>;
+
+    /// Compares `query.subject` (the candidate) with `baseline`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn compare(
+        &self,
+        query: MetricQuery<'_>,
+        baseline: &Subject,
+        options: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError>;
+
+    /// Drift of a value: the window against `reference_s` seconds before it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn drift(&self, query: MetricQuery<'_>, reference_s: u32)
+    -> Result<DriftReading, MetricsError>;
+}
+
+/// One call of a model by a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCall {
+    /// Name of the model, within the policy's grant.
+    pub model: String,
+    /// The request body: the text of a JSON value.
+    pub body: String,
+    /// How long the caller may take.
+    pub timeout: Duration,
+}
+
+/// A model's answer to a policy's call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelAnswer {
+    /// The answer; `facts.body` holds the body.
+    pub facts: AnswerFacts,
+    /// What the call cost, in millionths of the operator's currency.
+    pub cost_micros: u64,
+}
+
+/// Why a policy's model call gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelError {
+    /// No grant for this model.
+    #[error("no grant for model `{0}`")]
+    Denied(String),
+    /// An argument is out of range.
+    #[error("invalid argument: {0}")]
+    Invalid(String),
+    /// The deadline, or the call's timeout, has passed.
+    #[error("the deadline has passed")]
+    Deadline,
+    /// The grant's budget does not cover the call.
+    #[error("the budget of {0} is used up")]
+    OverBudget(BudgetKind),
+    /// The model was called and failed.
+    #[error("the model failed: {0}")]
+    Failed(FailureClass),
+    /// The model cannot be called now.
+    #[error("the model is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Which part of a [`ModelBudget`](crate::ModelBudget).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BudgetKind {
+    /// Number of calls.
+    Calls,
+    /// Time.
+    Time,
+    /// Cost.
+    Cost,
+}
+
+impl std::fmt::Display for BudgetKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            BudgetKind::Calls => "calls",
+            BudgetKind::Time => "time",
+            BudgetKind::Cost => "cost",
+        })
+    }
+}
+
+/// Calls models for policies. Must not run policies for such a call.
+pub trait ModelCaller: Send + Sync + 'static {
+    /// The most that a call of `model` can cost, in millionths of the
+    /// operator's currency; it is reserved before the call is made.
+    fn cost_micros_max(&self, model: &str) -> u64 {
+        let _ = model;
+        0
+    }
+
+    /// Makes the call. The host drops the future at the deadline.
+    ///
+    /// The error is [`ModelError::Failed`], [`ModelError::Unavailable`] or
+    /// [`ModelError::Deadline`]; the others are the host's own.
+    fn call(&self, call: ModelCall) -> BoxFuture<'_, Result<ModelAnswer, ModelError>>;
+}
+
+/// How bad an incident is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Something degrades; safeguards hold.
+    Warning,
+    /// A part of the service fails its users.
+    Error,
+    /// Users are harmed now.
+    Critical,
+}
+
+/// An incident, raised by a policy or by the host about a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentReport {
+    /// Name of the policy.
+    pub policy: String,
+    /// Identifies the problem within the policy.
+    pub key: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line.
+    pub title: String,
+    /// The evidence.
+    pub detail: String,
+}
+
+/// Takes incidents.
+pub trait IncidentSink: Send + Sync + 'static {
+    /// Opens the incident or adds to the open one with the same policy and
+    /// key; true when it was new. Called on the thread that decides: hand
+    /// slow work to somebody else.
+    ///
+    /// # Errors
+    ///
+    /// A text for the policy when the incident cannot be taken.
+    fn raise(&self, report: IncidentReport) -> Result<bool, String>;
+}
+
+/// No metrics: every query is answered `unavailable`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoMetrics;
+
+fn no_metrics<T>() -> Result<T, MetricsError> {
+    Err(MetricsError::Unavailable(
+        "this host has no metrics".to_owned(),
+    ))
+}
+
+impl MetricsSource for NoMetrics {
+    fn rate(&self, _: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
+        no_metrics()
+    }
+    fn mean(&self, _: MetricQuery<'_>) -> Result<Moments, MetricsError> {
+        no_metrics()
+    }
+    fn quantile(&self, _: MetricQuery<'_>, _: f64) -> Result<Estimate, MetricsError> {
+        no_metrics()
+    }
+    fn compare(
+        &self,
+        _: MetricQuery<'_>,
+        _: &Subject,
+        _: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        no_metrics()
+    }
+    fn drift(&self, _: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
+        no_metrics()
+    }
+}
+
+/// No models: every call is answered `unavailable`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoModels;
+
+impl ModelCaller for NoModels {
+    fn call(&self, _: ModelCall) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
+        Box::pin(async {
+            Err(ModelError::Unavailable(
+                "this host has no models".to_owned(),
+            ))
+        })
+    }
+}
+
+/// No place for incidents but the log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoIncidents;
+
+impl IncidentSink for NoIncidents {
+    fn raise(&self, report: IncidentReport) -> Result<bool, String> {
+        tracing::warn!(
+            policy = report.policy,
+            key = report.key,
+            severity = ?report.severity,
+            title = report.title,
+            "incident"
+        );
+        Ok(true)
+    }
+}
