@@ -19,5 +19,6 @@ pub mod input;
 pub mod metric;
 pub mod plan;
 pub mod rollout;
+pub mod split;
 pub mod text;
 pub mod verdict;
