@@ -12,8 +12,10 @@
 //! - [`input`]: what a policy is told (request, answer, rollout);
 //! - [`plan`], [`verdict`], [`rollout`]: what a policy may return, and the
 //!   checks that it passes before it is applied;
-//! - [`metric`]: the vocabulary of evidence.
+//! - [`metric`]: the vocabulary of evidence;
+//! - [`split`], [`breaker`]: which release serves a caller, and whether it may.
 
+pub mod breaker;
 pub mod fault;
 pub mod input;
 pub mod metric;

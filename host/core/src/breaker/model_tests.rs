@@ -1,0 +1,239 @@
+//! The breaker against a model that is too simple to be wrong: it remembers
+//! every call and counts again each time.
+
+use super::*;
+use proptest::prelude::*;
+
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    Acquire,
+    /// Answers the permit at this position of those that are out.
+    Answer(usize, Recorded, u64),
+    Later(u64),
+    Force(BreakerState),
+}
+
+struct Model {
+    config: BreakerConfig,
+    state: BreakerState,
+    since_ms: u64,
+    period: u32,
+    /// Time, failed, slow; of the present window.
+    calls: Vec<(u64, bool, bool)>,
+    taken: u32,
+    attempts: u32,
+}
+
+impl Model {
+    fn enter(&mut self, now_ms: u64, state: BreakerState) {
+        if state != BreakerState::Open {
+            self.calls.clear();
+        }
+        match state {
+            BreakerState::Closed => self.attempts = 0,
+            BreakerState::Open => self.attempts += 1,
+            BreakerState::HalfOpen => {
+                self.period += 1;
+                self.taken = 0;
+            }
+            _ => {}
+        }
+        self.state = state;
+        self.since_ms = now_ms;
+    }
+
+    fn settle(&mut self, now_ms: u64) {
+        let wait_ms = self.config.max_wait_duration_in_half_open_state_ms;
+        if self.state == BreakerState::HalfOpen && now_ms >= self.since_ms + wait_ms {
+            self.enter(now_ms, BreakerState::Open);
+        }
+    }
+
+    /// The permit's period, or none when refused.
+    fn acquire(&mut self, now_ms: u64) -> Option<u32> {
+        self.settle(now_ms);
+        let wait_ms = 1_000;
+        if self.state == BreakerState::Open && now_ms > self.since_ms + wait_ms {
+            self.enter(now_ms, BreakerState::HalfOpen);
+        }
+        match self.state {
+            BreakerState::Closed => Some(0),
+            BreakerState::HalfOpen
+                if self.taken < self.config.permitted_number_of_calls_in_half_open_state =>
+            {
+                self.taken += 1;
+                Some(self.period)
+            }
+            _ => None,
+        }
+    }
+
+    fn answer(&mut self, now_ms: u64, trial: u32, recorded: Recorded, duration_ms: u64) {
+        self.settle(now_ms);
+        if self.state == BreakerState::HalfOpen {
+            if trial != self.period {
+                return;
+            }
+            if recorded == Recorded::Ignored {
+                self.taken -= 1;
+            }
+        }
+        if recorded == Recorded::Ignored || self.state == BreakerState::ForcedOpen {
+            return;
+        }
+        let slow = duration_ms > self.config.slow_call_duration_threshold_ms;
+        self.calls
+            .push((now_ms, recorded == Recorded::Failure, slow));
+        let Some((failure_rate, slow_rate)) = self.rates(now_ms) else {
+            return;
+        };
+        let bad = failure_rate >= self.config.failure_rate_threshold
+            || slow_rate >= self.config.slow_call_rate_threshold;
+        match self.state {
+            BreakerState::Closed | BreakerState::HalfOpen if bad => {
+                self.enter(now_ms, BreakerState::Open);
+            }
+            BreakerState::HalfOpen => self.enter(now_ms, BreakerState::Closed),
+            _ => {}
+        }
+    }
+
+    fn window(&self, now_ms: u64) -> &[(u64, bool, bool)] {
+        let size = self.config.sliding_window_size;
+        let trial = self.period > 0 && self.windows_are_trials();
+        let by_count = self.config.sliding_window_type == SlidingWindowType::CountBased;
+        let skip = if trial || by_count {
+            let keep = if trial {
+                self.config.permitted_number_of_calls_in_half_open_state
+            } else {
+                size
+            };
+            self.calls.len().saturating_sub(keep as usize)
+        } else {
+            let oldest_s = (now_ms / 1_000 + 1).saturating_sub(u64::from(size));
+            self.calls
+                .iter()
+                .position(|(at_ms, ..)| at_ms / 1_000 >= oldest_s)
+                .unwrap_or(self.calls.len())
+        };
+        &self.calls[skip..]
+    }
+
+    /// True while the window is that of a half-open period: in the period, and
+    /// in an open one that followed it without closing between them.
+    fn windows_are_trials(&self) -> bool {
+        match self.state {
+            BreakerState::HalfOpen => true,
+            BreakerState::Open => self.attempts > 1,
+            _ => false,
+        }
+    }
+
+    fn rates(&self, now_ms: u64) -> Option<(f64, f64)> {
+        let window = self.window(now_ms);
+        let limit = if self.windows_are_trials() {
+            self.config.permitted_number_of_calls_in_half_open_state
+        } else if self.config.sliding_window_type == SlidingWindowType::CountBased {
+            self.config.sliding_window_size
+        } else {
+            u32::MAX
+        };
+        if window.len() < self.config.minimum_number_of_calls.min(limit) as usize {
+            return None;
+        }
+        let percent = |n: usize| n as f64 * 100.0 / window.len() as f64;
+        Some((
+            percent(window.iter().filter(|call| call.1).count()),
+            percent(window.iter().filter(|call| call.2).count()),
+        ))
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let recorded = prop_oneof![
+        5 => Just(Recorded::Success),
+        5 => Just(Recorded::Failure),
+        1 => Just(Recorded::Ignored),
+    ];
+    let forced = prop_oneof![Just(BreakerState::Closed), Just(BreakerState::ForcedOpen),];
+    prop_oneof![
+        10 => Just(Op::Acquire),
+        10 => (0..8usize, recorded, prop_oneof![4 => Just(10u64), 1 => Just(500)])
+            .prop_map(|(at, recorded, ms)| Op::Answer(at, recorded, ms)),
+        4 => (0..6u64).prop_map(|halves| Op::Later(500 * halves)),
+        1 => forced.prop_map(Op::Force),
+    ]
+}
+
+fn config() -> impl Strategy<Value = BreakerConfig> {
+    (any::<bool>(), 1..8u32, 1..8u32, 1..5u32).prop_map(|(by_count, size, minimum, permitted)| {
+        BreakerConfig {
+            sliding_window_type: if by_count {
+                SlidingWindowType::CountBased
+            } else {
+                SlidingWindowType::TimeBased
+            },
+            sliding_window_size: size,
+            minimum_number_of_calls: minimum,
+            permitted_number_of_calls_in_half_open_state: permitted,
+            slow_call_duration_threshold_ms: 100,
+            slow_call_rate_threshold: 80.0,
+            wait_interval_in_open_state: OpenInterval::Exponential {
+                initial_ms: 1_000,
+                multiplier: 1.0,
+                randomization_factor: 0.0,
+                wait_ms_max: 1_000,
+            },
+            max_wait_duration_in_half_open_state_ms: 3_000,
+            ..BreakerConfig::default()
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn it_behaves_like_the_model(config in config(), ops in prop::collection::vec(op(), 0..200)) {
+        let mut now_ms = 10_000_000;
+        let breaker = Breaker::new(config.clone(), 0, now_ms);
+        let mut model = Model {
+            config,
+            state: BreakerState::Closed,
+            since_ms: now_ms,
+            period: 0,
+            calls: Vec::new(),
+            taken: 0,
+            attempts: 0,
+        };
+        let mut out: Vec<(Permit, u32)> = Vec::new();
+        for op in ops {
+            match op {
+                Op::Acquire => {
+                    let permit = breaker.try_acquire(now_ms).ok();
+                    let expected = model.acquire(now_ms);
+                    prop_assert_eq!(permit.as_ref().map(|permit| permit.trial), expected);
+                    if let (Some(permit), Some(trial)) = (permit, expected) {
+                        out.push((permit, trial));
+                    }
+                }
+                Op::Answer(at, recorded, duration_ms) if at < out.len() => {
+                    let (permit, trial) = out.swap_remove(at);
+                    breaker.on_result(permit, now_ms, duration_ms, recorded);
+                    model.answer(now_ms, trial, recorded, duration_ms);
+                }
+                Op::Answer(..) => {}
+                Op::Later(ms) => now_ms += ms,
+                Op::Force(state) => {
+                    breaker.force(state, now_ms).unwrap();
+                    model.settle(now_ms);
+                    model.enter(now_ms, state);
+                }
+            }
+            model.settle(now_ms);
+            let metrics = breaker.metrics(now_ms);
+            prop_assert_eq!(metrics.state, model.state, "after {:?}", op);
+            prop_assert_eq!(metrics.buffered_calls as usize, model.window(now_ms).len());
+            let rates = metrics.failure_rate.zip(metrics.slow_call_rate);
+            prop_assert_eq!(rates, model.rates(now_ms));
+        }
+    }
+}
