@@ -1,1 +1,4 @@
 //! Under construction.
+
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,477 @@
+//! What outlives a restart: reviews, incidents, rollout events, activations.
+//!
+//! [`Store`] is the seam between what one node decides for all and where that
+//! is kept. What the gateway relies on, whichever store it is:
+//!
+//! - When [`Store::add_review`] returns `Ok`, the item is on disk: only then
+//!   may a caller get its 202. When it returns an error, nothing was kept.
+//! - Nothing grows without end: see the limits in [`StoreOptions`].
+//! - No method blocks the thread that polls it.
+
+use backstop::{BoxFuture, IncidentReport, PolicyOptions, Severity};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Most items that one query returns, whatever was asked for: what a person
+/// or a script pages through, and what one reply may weigh.
+pub const PAGE_MAX: u32 = 200;
+/// Longest text that a person adds (a note, a name, a reason), in bytes.
+pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// Limits of a store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreOptions {
+    /// Pending reviews of one route. A queue that people have not got to for
+    /// so long is an incident, not a queue.
+    pub reviews_pending_max: u64,
+    /// Bytes of a request and an answer that a review keeps, together.
+    pub review_bytes_max: usize,
+    /// Resolved reviews that are kept over all routes; the oldest go first.
+    pub reviews_resolved_max: u64,
+    /// Open incidents of one policy: keys are chosen by guests.
+    pub incidents_open_max: u64,
+    /// Closed incidents that are kept; the oldest go first.
+    pub incidents_closed_max: u64,
+    /// Events that are kept for each model; the oldest go first.
+    pub rollout_events_max: u64,
+    /// Activations that are kept for each policy; the oldest go first.
+    pub activations_max: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            reviews_pending_max: 10_000,
+            review_bytes_max: 2 << 20,
+            reviews_resolved_max: 10_000,
+            incidents_open_max: 256,
+            incidents_closed_max: 5_000,
+            rollout_events_max: 5_000,
+            activations_max: 1_000,
+        }
+    }
+}
+
+/// An item for a review queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewReview {
+    /// The route.
+    pub route: String,
+    /// When it was sent to review, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// The request's body.
+    pub request: Bytes,
+    /// The answer's body, where a model gave one.
+    pub answer: Option<Bytes>,
+    /// The decision that sent it here.
+    pub decision: Option<u64>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// The release that answered.
+    pub release: Option<String>,
+    /// For the reviewer: the step's note, or the verdict's reason. Cut to
+    /// [`TEXT_BYTES_MAX`].
+    pub note: String,
+}
+
+/// An item of a review queue.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Review {
+    /// `rev-` and 24 hex digits that grow with time.
+    pub id: String,
+    /// What was sent to review.
+    pub item: NewReview,
+    /// Its resolution; none while it is pending.
+    pub resolution: Option<Resolution>,
+    /// When it was resolved, in milliseconds since the Unix epoch.
+    pub resolved_ms: Option<u64>,
+}
+
+/// Whether a review still waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReviewStatus {
+    /// It waits for a person.
+    Pending,
+    /// It was resolved.
+    Resolved,
+}
+
+/// How a person resolved a review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReviewOutcome {
+    /// The model's answer is right.
+    Agree,
+    /// It is wrong; the label or the answer says what is right.
+    Corrected,
+    /// The request is not to be answered.
+    Reject,
+}
+
+impl ReviewOutcome {
+    /// The name in the store and in the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReviewOutcome::Agree => "agree",
+            ReviewOutcome::Corrected => "corrected",
+            ReviewOutcome::Reject => "reject",
+        }
+    }
+}
+
+/// The resolution of a review: a label.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resolution {
+    /// What was found.
+    pub outcome: ReviewOutcome,
+    /// The right label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The right answer, any JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<serde_json::Value>,
+    /// Who resolved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Which order a list comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first, as a queue is worked off.
+    Oldest,
+}
+
+/// Which reviews are wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReviewFilter {
+    /// Only those of this status.
+    pub status: Option<ReviewStatus>,
+    /// Only those of this route.
+    pub route: Option<String>,
+    /// Only those that come after this one in the order: the last of the
+    /// previous page.
+    pub after: Option<String>,
+    /// The order.
+    pub order: Order,
+    /// At most so many, and never more than [`PAGE_MAX`].
+    pub limit: u32,
+}
+
+/// Whether an incident is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IncidentState {
+    /// It is open.
+    Open,
+    /// Somebody closed it.
+    Closed,
+}
+
+/// A problem that was reported, once for each policy and key while it is open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Incident {
+    /// Identifies it.
+    pub id: u64,
+    /// What was reported last. The severity is the highest that was reported.
+    #[serde(flatten)]
+    pub report: IncidentReport,
+    /// Whether it is open.
+    pub state: IncidentState,
+    /// When it was first reported, in milliseconds since the Unix epoch.
+    pub opened_ms: u64,
+    /// When it was last reported.
+    pub last_seen_ms: u64,
+    /// How often it was reported.
+    pub count: u64,
+    /// When it was closed.
+    pub closed_ms: Option<u64>,
+    /// Who closed it.
+    pub closed_by: Option<String>,
+}
+
+/// Something that happened to a rollout. Events are only ever added.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RolloutEvent {
+    /// Identifies it; grows with time. Ignored when an event is added.
+    pub id: u64,
+    /// The model.
+    pub model: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What, as the rollout's owner writes it.
+    pub event: serde_json::Value,
+}
+
+/// That a revision of a policy began to serve.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Activation {
+    /// Identifies it; grows with time. Ignored when an activation is added.
+    pub id: u64,
+    /// The policy.
+    pub policy: String,
+    /// Number of the revision within the process that activated it.
+    pub revision: u64,
+    /// The revision's digest.
+    pub digest: String,
+    /// Its component's digest.
+    pub component_digest: String,
+    /// Its settings, grants and limits.
+    pub options: PolicyOptions,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Who asked for it.
+    pub by: String,
+    /// Where the component came from, or why the host went back: a path,
+    /// `builtin:NAME`, `upload`, `roll-back`, `revert`.
+    pub source: String,
+}
+
+/// Why a store did not do what it was asked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The route's queue is full.
+    #[error("review queue of route `{route}` is full with {pending} items; resolve some")]
+    Full {
+        /// The route.
+        route: String,
+        /// How many wait.
+        pending: u64,
+    },
+    /// A policy has too many open incidents.
+    #[error("policy `{policy}` has {open} open incidents; close some")]
+    IncidentsFull {
+        /// The policy.
+        policy: String,
+        /// How many are open.
+        open: u64,
+    },
+    /// A body is too large.
+    #[error("review of {bytes} bytes is larger than the {max} that are kept")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// There is no such item.
+    #[error("no {what} `{id}`")]
+    NotFound {
+        /// Review or incident.
+        what: &'static str,
+        /// Its name.
+        id: String,
+    },
+    /// The review was resolved before, in another way.
+    #[error("review `{}` was already resolved as `{}`", .0.id, .0.resolution.as_ref().map_or("?", |r| r.outcome.as_str()))]
+    AlreadyResolved(Box<Review>),
+    /// More work waits than the store may hold.
+    #[error("the store is busy: {0} operations wait")]
+    Busy(usize),
+    /// Another process holds the database.
+    #[error("database `{}` is locked by another process; is a second gateway running in this data directory?", .0.display())]
+    Locked(PathBuf),
+    /// The disk is full.
+    #[error("no space is left for database `{}`; make some", .0.display())]
+    DiskFull(PathBuf),
+    /// The file is not a database, or a damaged one.
+    #[error("database `{}` is damaged; move it aside with its -wal and -shm files and start again, or restore a copy", .0.display())]
+    Corrupt(PathBuf),
+    /// The database was written by a newer version.
+    #[error("database `{}` has schema {found}, this version knows up to {known}; use the version that wrote it", path.display())]
+    TooNew {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
+    /// The data directory cannot be used.
+    #[error("data directory `{}` cannot be used; check `server.data_dir` and its permissions", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Anything else that the database says.
+    #[error("{doing} in database `{}`", path.display())]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Keeps what outlives a restart.
+pub trait Store: Send + Sync + 'static {
+    /// Adds an item to its route's queue. `Ok` means that it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`], [`StoreError::TooLarge`], or a failure of the
+    /// store; nothing was kept. Dropping the future does not take the item
+    /// back.
+    fn add_review(&self, review: NewReview) -> BoxFuture<'_, Result<Review, StoreError>>;
+
+    /// The review with this id.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn review(&self, id: &str) -> BoxFuture<'_, Result<Option<Review>, StoreError>>;
+
+    /// A page of reviews.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when there is no review `filter.after`, or a
+    /// failure of the store.
+    fn reviews(&self, filter: ReviewFilter) -> BoxFuture<'_, Result<Vec<Review>, StoreError>>;
+
+    /// Resolves a pending review. Resolving it again in the very same way
+    /// returns what is stored, so that a repeated request does no harm;
+    /// [`Resolved::first`] tells the two apart.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], [`StoreError::AlreadyResolved`] with what is
+    /// stored, or a failure of the store.
+    fn resolve_review(
+        &self,
+        id: &str,
+        resolution: Resolution,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Resolved, StoreError>>;
+
+    /// How many reviews wait, for each route that ever had one in the store.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn reviews_pending(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, StoreError>>;
+
+    /// Opens an incident, or adds to the open one of the same policy and key;
+    /// true when it was opened. `times` is how often it was reported since the
+    /// last call.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::IncidentsFull`], or a failure of the store.
+    fn raise_incident(
+        &self,
+        report: IncidentReport,
+        times: u64,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<(Incident, bool), StoreError>>;
+
+    /// The newest incidents, those of one state if one is given; at most
+    /// `limit` and never more than [`PAGE_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn incidents(
+        &self,
+        state: Option<IncidentState>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>>;
+
+    /// Closes an incident; one that is closed already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], or a failure of the store.
+    fn close_incident(
+        &self,
+        id: u64,
+        by: Option<String>,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Incident, StoreError>>;
+
+    /// How many incidents are open, by severity.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn incidents_open(&self) -> BoxFuture<'_, Result<Vec<(Severity, u64)>, StoreError>>;
+
+    /// Adds an event to a model's rollout history.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn add_rollout_event(
+        &self,
+        model: &str,
+        at_ms: u64,
+        event: serde_json::Value,
+    ) -> BoxFuture<'_, Result<RolloutEvent, StoreError>>;
+
+    /// The newest events, newest first, of one model if one is given; at most
+    /// `limit` and never more than [`PAGE_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn rollout_events(
+        &self,
+        model: Option<&str>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<RolloutEvent>, StoreError>>;
+
+    /// Notes that a revision began to serve.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn add_activation(&self, activation: Activation) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The newest activations of a policy, newest first; at most `limit` and
+    /// never more than [`PAGE_MAX`].
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn activations(
+        &self,
+        policy: &str,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Activation>, StoreError>>;
+
+    /// Writes and takes back, to see that the store works.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// A resolved review.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// The review.
+    pub review: Review,
+    /// True when this call resolved it: only then is its label counted.
+    pub first: bool,
+}

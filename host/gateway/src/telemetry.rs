@@ -1,0 +1,620 @@
+//! The gateway's own metrics, in OpenMetrics text.
+//!
+//! Counters and histograms are resolved once, when a route, a release or a
+//! policy is set up ([`RouteMetrics`], [`ReleaseMetrics`], [`PolicyMetrics`]);
+//! what a request does with them is an atomic addition, or a short lock for a
+//! histogram. Gauges that mirror a state that somebody else holds (breakers,
+//! shares, revisions, queues) are read from there at each scrape
+//! ([`Telemetry::refresh`]) and nowhere else, so that they cannot go stale and
+//! what was removed by a reload disappears.
+//!
+//! Label sets are bounded: their values are names out of the configuration
+//! and closed sets of words, never anything that a caller or a guest chose.
+//!
+//! Not to be confused with the evidence that policies read: that is the
+//! business of `evidence.rs`.
+
+use crate::telemetry::labels::{One, Three, Two};
+use backstop::Severity;
+use backstop::record::{DecidedBy, DecisionPoint, DecisionRecord, FailureKind, RunOutcome};
+use backstop_core::fault::FailureClass;
+use backstop_core::plan::STEPS_MAX;
+use backstop_core::verdict::Outcome;
+use parking_lot::Mutex;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Media type of what [`Telemetry::encode`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The label `route` of requests that never found a route.
+pub const NO_ROUTE: &str = "-";
+
+/// Upper ends of the buckets of whole requests, in seconds: from a rules
+/// answer to the longest timeout that a plan may have.
+const REQUEST_SECONDS: [f64; 16] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0,
+    600.0,
+];
+
+/// Upper ends of the buckets of policy decisions, in seconds: a shipped policy
+/// takes some 20 µs, the default deadline is 20 ms, the longest 60 s.
+const DECISION_SECONDS: [f64; 13] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 1.0,
+    60.0,
+];
+
+mod labels {
+    //! Label sets: pairs of a fixed key and a value.
+
+    /// One label.
+    pub(super) type One = [(&'static str, String); 1];
+    /// Two labels.
+    pub(super) type Two = [(&'static str, String); 2];
+    /// Three labels.
+    pub(super) type Three = [(&'static str, String); 3];
+}
+
+/// How a request ended, as its caller saw it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum RequestOutcome {
+    /// A model's answer was delivered whole.
+    Answered,
+    /// Rules answered.
+    Rules,
+    /// It was sent to review.
+    Review,
+    /// The plan declined it.
+    Refused,
+    /// The request was at fault; this one's error or a provider's was relayed.
+    ClientFault,
+    /// No step of the plan gave an answer.
+    Failed,
+    /// A stream broke off after its first byte.
+    Cut,
+    /// The caller went away.
+    Cancelled,
+}
+
+impl RequestOutcome {
+    /// All outcomes, in the order of their numbers.
+    pub const ALL: [RequestOutcome; 8] = [
+        RequestOutcome::Answered,
+        RequestOutcome::Rules,
+        RequestOutcome::Review,
+        RequestOutcome::Refused,
+        RequestOutcome::ClientFault,
+        RequestOutcome::Failed,
+        RequestOutcome::Cut,
+        RequestOutcome::Cancelled,
+    ];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RequestOutcome::Answered => "answered",
+            RequestOutcome::Rules => "rules",
+            RequestOutcome::Review => "review",
+            RequestOutcome::Refused => "refused",
+            RequestOutcome::ClientFault => "client-fault",
+            RequestOutcome::Failed => "failed",
+            RequestOutcome::Cut => "cut",
+            RequestOutcome::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The step that served a request in the end, for counting fallbacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ServedBy {
+    /// A step that calls models; counted from 0. Step 0 is no fallback and is
+    /// not counted.
+    Step(usize),
+    /// Rules.
+    Rules,
+    /// Review.
+    Review,
+    /// The plan declined.
+    Refuse,
+}
+
+/// State of a breaker, as the gauge shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum BreakerLevel {
+    /// Calls pass: 0.
+    Closed = 0,
+    /// Probes pass: 1.
+    HalfOpen = 1,
+    /// No call passes: 2.
+    Open = 2,
+}
+
+impl BreakerLevel {
+    const ALL: [BreakerLevel; 3] = [
+        BreakerLevel::Closed,
+        BreakerLevel::HalfOpen,
+        BreakerLevel::Open,
+    ];
+
+    /// The name in metrics and in the admin API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BreakerLevel::Closed => "closed",
+            BreakerLevel::HalfOpen => "half-open",
+            BreakerLevel::Open => "open",
+        }
+    }
+}
+
+/// What one route counts.
+#[derive(Debug)]
+pub struct RouteMetrics {
+    requests: [Counter; RequestOutcome::ALL.len()],
+    duration: Histogram,
+    first_token: Histogram,
+    /// One for each step, then rules, review, refuse.
+    fallbacks: Vec<Counter>,
+    verdicts: [Counter; 3],
+    in_flight: Gauge,
+}
+
+impl RouteMetrics {
+    /// Counts a request that has ended, `took` after it arrived.
+    pub fn request(&self, outcome: RequestOutcome, took: Duration) {
+        self.requests[outcome as usize].inc();
+        self.duration.observe(took.as_secs_f64());
+    }
+
+    /// Notes the time from a request's arrival to the first token of the
+    /// stream that was delivered.
+    pub fn first_token(&self, took: Duration) {
+        self.first_token.observe(took.as_secs_f64());
+    }
+
+    /// Counts which step served a request; the first step is not counted.
+    pub fn served_by(&self, by: ServedBy) {
+        let slot = match by {
+            ServedBy::Step(0) => return,
+            ServedBy::Step(step) => step.min(STEPS_MAX - 1),
+            ServedBy::Rules => STEPS_MAX,
+            ServedBy::Review => STEPS_MAX + 1,
+            ServedBy::Refuse => STEPS_MAX + 2,
+        };
+        self.fallbacks[slot].inc();
+    }
+
+    /// Counts a verdict on an answer.
+    pub fn verdict(&self, outcome: Outcome) {
+        self.verdicts[match outcome {
+            Outcome::Accept => 0,
+            Outcome::Escalate => 1,
+            Outcome::Review => 2,
+        }]
+        .inc();
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub fn in_flight(self: &Arc<Self>) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.clone())
+    }
+}
+
+/// Counts one request as in flight while it lives.
+#[derive(Debug)]
+pub struct InFlight(Arc<RouteMetrics>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.dec();
+    }
+}
+
+/// What one release of a model counts.
+#[derive(Debug)]
+pub struct ReleaseMetrics {
+    ok: Counter,
+    failed: Vec<Counter>,
+    transitions: [Counter; 3],
+}
+
+impl ReleaseMetrics {
+    /// Counts an attempt; none is a success.
+    pub fn attempt(&self, failure: Option<FailureClass>) {
+        match failure {
+            None => self.ok.inc(),
+            Some(class) => self.failed[class as usize].inc(),
+        };
+    }
+
+    /// Counts a change of the breaker's state.
+    pub fn breaker_went(&self, to: BreakerLevel) {
+        self.transitions[to as usize].inc();
+    }
+}
+
+/// What one policy counts.
+#[derive(Debug)]
+pub struct PolicyMetrics {
+    /// By decision point, then by who decided.
+    decisions: [[Counter; DECIDED_BY.len()]; DecisionPoint::ALL.len()],
+    failures: [Counter; FAILURE_KINDS.len()],
+    duration: Histogram,
+    fuel: Counter,
+    guest_seconds: Counter<f64, AtomicU64>,
+    host_seconds: Counter<f64, AtomicU64>,
+}
+
+const DECIDED_BY: [(DecidedBy, &str); 4] = [
+    (DecidedBy::Policy, "policy"),
+    (DecidedBy::Previous, "previous"),
+    (DecidedBy::Default, "default"),
+    (DecidedBy::Closed, "closed"),
+];
+
+const FAILURE_KINDS: [FailureKind; 5] = [
+    FailureKind::Trap,
+    FailureKind::Deadline,
+    FailureKind::Memory,
+    FailureKind::InvalidOutput,
+    FailureKind::Load,
+];
+
+const SEVERITIES: [(Severity, &str); 4] = [
+    (Severity::Info, "info"),
+    (Severity::Warning, "warning"),
+    (Severity::Error, "error"),
+    (Severity::Critical, "critical"),
+];
+
+/// The name of `severity` in metrics, in the store and in the admin API.
+pub fn severity_name(severity: Severity) -> &'static str {
+    SEVERITIES
+        .iter()
+        .find(|(known, _)| *known == severity)
+        .map_or("info", |(_, name)| name)
+}
+
+impl PolicyMetrics {
+    /// Counts one decision, and the run of the previous revision inside it.
+    pub fn decision(&self, record: &DecisionRecord) {
+        let by = match record.decided_by {
+            DecidedBy::Policy => 0,
+            DecidedBy::Previous => 1,
+            DecidedBy::Default => 2,
+            DecidedBy::Closed => 3,
+        };
+        let point = match record.input.point() {
+            DecisionPoint::Fallback => 0,
+            DecisionPoint::Threshold => 1,
+            DecisionPoint::Rollback => 2,
+        };
+        self.decisions[point][by].inc();
+        self.run(record);
+        if let Some(previous) = &record.previous {
+            self.run(previous);
+        }
+    }
+
+    fn run(&self, record: &DecisionRecord) {
+        if let RunOutcome::Failed { kind, .. } = &record.outcome {
+            self.failures[match kind {
+                FailureKind::Trap => 0,
+                FailureKind::Deadline => 1,
+                FailureKind::Memory => 2,
+                FailureKind::InvalidOutput => 3,
+                FailureKind::Load => 4,
+            }]
+            .inc();
+        }
+        let guest = Duration::from_nanos(record.cost.guest_ns).as_secs_f64();
+        let host = Duration::from_nanos(record.cost.host_ns).as_secs_f64();
+        self.duration.observe(guest + host);
+        self.guest_seconds.inc_by(guest);
+        self.host_seconds.inc_by(host);
+        self.fuel.inc_by(record.cost.fuel);
+    }
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// State that others hold, read at a scrape.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Model, release, state of its breaker.
+    pub breakers: Vec<(String, String, BreakerLevel)>,
+    /// Model, share of the candidate in per cent; 0 where no rollout runs.
+    pub rollout_shares: Vec<(String, f64)>,
+    /// Policy, number of the serving revision.
+    pub policy_revisions: Vec<(String, u64)>,
+    /// Policies that are suspended because they failed too often.
+    pub policies_suspended: Vec<(String, bool)>,
+    /// Decision records pushed out of the ring since the start.
+    pub records_dropped: u64,
+    /// Incident reports that found the queue to the store full since the start.
+    pub incidents_dropped: u64,
+    /// Route, pending reviews; none when the store did not answer, which
+    /// leaves the last figures standing.
+    pub reviews_pending: Option<Vec<(String, u64)>>,
+    /// Severity, open incidents; as above.
+    pub incidents_open: Option<Vec<(Severity, u64)>>,
+}
+
+/// The registry and all its families. One for each gateway: nothing is global.
+#[derive(Debug)]
+pub struct Telemetry {
+    registry: Registry,
+    /// Held while gauges are cleared and set anew, and while they are encoded.
+    scrape: Mutex<()>,
+    requests: Family<Two, Counter>,
+    request_seconds: Histograms<One>,
+    first_token_seconds: Histograms<One>,
+    in_flight: Family<One, Gauge>,
+    attempts: Family<Three, Counter>,
+    fallbacks: Family<Two, Counter>,
+    verdicts: Family<Two, Counter>,
+    breaker_state: Family<Two, Gauge>,
+    breaker_transitions: Family<Three, Counter>,
+    policy_decisions: Family<Three, Counter>,
+    policy_failures: Family<Two, Counter>,
+    policy_seconds: Histograms<One>,
+    policy_time: Family<Two, Counter<f64, AtomicU64>>,
+    policy_fuel: Family<One, Counter>,
+    policy_revision: Family<One, Gauge>,
+    policy_suspended: Family<One, Gauge>,
+    config_synchronized: Gauge,
+    config_reloads: Family<One, Counter>,
+    reviews_pending: Family<One, Gauge>,
+    incidents_open: Family<One, Gauge>,
+    incidents_dropped: Counter,
+    rollout_share: Family<One, Gauge<f64, AtomicU64>>,
+    records_dropped: Counter,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Telemetry::new()
+    }
+}
+
+impl Telemetry {
+    /// A new registry with every family in it.
+    pub fn new() -> Self {
+        let request: fn() -> Histogram = || Histogram::new(REQUEST_SECONDS);
+        let decision: fn() -> Histogram = || Histogram::new(DECISION_SECONDS);
+        let mut telemetry = Telemetry {
+            registry: Registry::with_prefix("backstop"),
+            scrape: Mutex::default(),
+            requests: Family::default(),
+            request_seconds: Family::new_with_constructor(request),
+            first_token_seconds: Family::new_with_constructor(request),
+            in_flight: Family::default(),
+            attempts: Family::default(),
+            fallbacks: Family::default(),
+            verdicts: Family::default(),
+            breaker_state: Family::default(),
+            breaker_transitions: Family::default(),
+            policy_decisions: Family::default(),
+            policy_failures: Family::default(),
+            policy_seconds: Family::new_with_constructor(decision),
+            policy_time: Family::default(),
+            policy_fuel: Family::default(),
+            policy_revision: Family::default(),
+            policy_suspended: Family::default(),
+            config_synchronized: Gauge::default(),
+            config_reloads: Family::default(),
+            reviews_pending: Family::default(),
+            incidents_open: Family::default(),
+            incidents_dropped: Counter::default(),
+            rollout_share: Family::default(),
+            records_dropped: Counter::default(),
+        };
+        telemetry.register();
+        telemetry
+    }
+
+    #[rustfmt::skip] // One family a line reads as the table that it is.
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("build", "Version of the gateway", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+        registry.register("requests", "Requests that have ended, by what their caller got", self.requests.clone());
+        registry.register("request_duration_seconds", "Time from the arrival of a request to the end of its answer", self.request_seconds.clone());
+        registry.register("time_to_first_token_seconds", "Time from the arrival of a request to the first token of the delivered stream", self.first_token_seconds.clone());
+        registry.register("requests_in_flight", "Requests that have arrived and not ended", self.in_flight.clone());
+        registry.register("attempts", "Calls of releases, by failure class; `ok` is success", self.attempts.clone());
+        registry.register("fallbacks", "Requests served by another step than the first", self.fallbacks.clone());
+        registry.register("verdicts", "Answers judged, by verdict", self.verdicts.clone());
+        registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open", self.breaker_state.clone());
+        registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
+        registry.register("policy_decisions", "Decisions, by who made the one that was applied", self.policy_decisions.clone());
+        registry.register("policy_failures", "Runs of a policy that failed, by kind", self.policy_failures.clone());
+        registry.register("policy_duration_seconds", "Time of a policy's run, host calls included", self.policy_seconds.clone());
+        registry.register("policy_time_seconds", "Time spent in guest code and in host calls", self.policy_time.clone());
+        registry.register("policy_fuel", "Fuel used by a policy", self.policy_fuel.clone());
+        registry.register("policy_revision", "Number of the revision that serves", self.policy_revision.clone());
+        registry.register("policy_suspended", "1 while a policy is not asked because it failed too often", self.policy_suspended.clone());
+        registry.register("config_synchronized", "1 when the configuration that serves is the one on disk, 0 when that one was refused", self.config_synchronized.clone());
+        registry.register("config_reloads", "Reloads of the configuration, by result", self.config_reloads.clone());
+        registry.register("reviews_pending", "Reviews that wait for a person", self.reviews_pending.clone());
+        registry.register("incidents_open", "Open incidents, by severity", self.incidents_open.clone());
+        registry.register("incidents_dropped", "Incident reports that found the queue to the store full", self.incidents_dropped.clone());
+        registry.register("rollout_share", "Share of a rollout's candidate, in per cent", self.rollout_share.clone());
+        registry.register("records_dropped", "Decision records pushed out of the ring by newer ones", self.records_dropped.clone());
+    }
+
+    /// The counters of a route, all at 0 when it is new. Those of one name
+    /// are the same, whenever they were asked for.
+    pub fn route(&self, route: &str) -> Arc<RouteMetrics> {
+        let with = |key, value: String| [("route", route.to_owned()), (key, value)];
+        let mut steps: Vec<String> = (0..STEPS_MAX).map(|step| step.to_string()).collect();
+        steps.extend(["rules", "review", "refuse"].map(str::to_owned));
+        Arc::new(RouteMetrics {
+            requests: RequestOutcome::ALL.map(|outcome| {
+                self.requests
+                    .get_or_create_owned(&with("outcome", outcome.as_str().to_owned()))
+            }),
+            duration: self
+                .request_seconds
+                .get_or_create_owned(&one("route", route)),
+            first_token: self
+                .first_token_seconds
+                .get_or_create_owned(&one("route", route)),
+            fallbacks: steps
+                .into_iter()
+                .map(|step| self.fallbacks.get_or_create_owned(&with("step", step)))
+                .collect(),
+            verdicts: [Outcome::Accept, Outcome::Escalate, Outcome::Review].map(|outcome| {
+                self.verdicts
+                    .get_or_create_owned(&with("outcome", outcome.as_str().to_owned()))
+            }),
+            in_flight: self.in_flight.get_or_create_owned(&one("route", route)),
+        })
+    }
+
+    /// The counters of a release of a model.
+    pub fn release(&self, model: &str, release: &str) -> Arc<ReleaseMetrics> {
+        let with = |key, value: &str| {
+            [
+                ("model", model.to_owned()),
+                ("release", release.to_owned()),
+                (key, value.to_owned()),
+            ]
+        };
+        Arc::new(ReleaseMetrics {
+            ok: self.attempts.get_or_create_owned(&with("class", "ok")),
+            failed: FailureClass::ALL
+                .iter()
+                .map(|class| {
+                    self.attempts
+                        .get_or_create_owned(&with("class", class.as_str()))
+                })
+                .collect(),
+            transitions: BreakerLevel::ALL.map(|to| {
+                self.breaker_transitions
+                    .get_or_create_owned(&with("to", to.as_str()))
+            }),
+        })
+    }
+
+    /// The counters of a policy.
+    pub fn policy(&self, policy: &str) -> Arc<PolicyMetrics> {
+        let time = |place: &str| {
+            self.policy_time
+                .get_or_create_owned(&[("policy", policy.to_owned()), ("place", place.to_owned())])
+        };
+        Arc::new(PolicyMetrics {
+            decisions: DecisionPoint::ALL.map(|point| {
+                DECIDED_BY.map(|(_, by)| {
+                    self.policy_decisions.get_or_create_owned(&[
+                        ("policy", policy.to_owned()),
+                        ("point", point.as_str().to_owned()),
+                        ("decided_by", by.to_owned()),
+                    ])
+                })
+            }),
+            failures: FAILURE_KINDS.map(|kind| {
+                self.policy_failures.get_or_create_owned(&[
+                    ("policy", policy.to_owned()),
+                    ("kind", kind.as_str().to_owned()),
+                ])
+            }),
+            duration: self
+                .policy_seconds
+                .get_or_create_owned(&one("policy", policy)),
+            fuel: self.policy_fuel.get_or_create_owned(&one("policy", policy)),
+            guest_seconds: time("guest"),
+            host_seconds: time("host"),
+        })
+    }
+
+    /// Notes the end of a reload: whether what serves is what is on disk.
+    pub fn reloaded(&self, synchronized: bool) {
+        self.config_synchronized.set(i64::from(synchronized));
+        let result = if synchronized { "applied" } else { "refused" };
+        self.config_reloads
+            .get_or_create(&one("result", result))
+            .inc();
+    }
+
+    /// All metrics in OpenMetrics text, after the gauges were set from
+    /// `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// When a metric cannot be encoded, which no known state leads to.
+    pub fn encode(&self, snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+        let _scrape = self.scrape.lock();
+        self.refresh(snapshot);
+        let mut text = String::with_capacity(16 << 10);
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn refresh(&self, snapshot: &Snapshot) {
+        self.breaker_state.clear();
+        for (model, release, level) in &snapshot.breakers {
+            self.breaker_state
+                .get_or_create(&[("model", model.clone()), ("release", release.clone())])
+                .set(*level as i64);
+        }
+        self.rollout_share.clear();
+        for (model, share) in &snapshot.rollout_shares {
+            self.rollout_share
+                .get_or_create(&one("model", model))
+                .set(*share);
+        }
+        self.policy_revision.clear();
+        for (policy, number) in &snapshot.policy_revisions {
+            self.policy_revision
+                .get_or_create(&one("policy", policy))
+                .set(i64::try_from(*number).unwrap_or(i64::MAX));
+        }
+        self.policy_suspended.clear();
+        for (policy, suspended) in &snapshot.policies_suspended {
+            self.policy_suspended
+                .get_or_create(&one("policy", policy))
+                .set(i64::from(*suspended));
+        }
+        // Both only ever grow where they come from.
+        let dropped = &snapshot.records_dropped;
+        self.records_dropped
+            .inner()
+            .fetch_max(*dropped, Ordering::Relaxed);
+        self.incidents_dropped
+            .inner()
+            .fetch_max(snapshot.incidents_dropped, Ordering::Relaxed);
+        if let Some(pending) = &snapshot.reviews_pending {
+            self.reviews_pending.clear();
+            for (route, count) in pending {
+                self.reviews_pending
+                    .get_or_create(&one("route", route))
+                    .set(i64::try_from(*count).unwrap_or(i64::MAX));
+            }
+        }
+        if let Some(open) = &snapshot.incidents_open {
+            for (severity, name) in SEVERITIES {
+                let count = open
+                    .iter()
+                    .find(|(known, _)| *known == severity)
+                    .map_or(0, |(_, count)| *count);
+                self.incidents_open
+                    .get_or_create(&one("severity", name))
+                    .set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+fn one(key: &'static str, value: &str) -> One {
+    [(key, value.to_owned())]
+}
