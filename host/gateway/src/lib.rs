@@ -1,4 +1,5 @@
-//! Under construction.
+//! An AI gateway whose decisions are made by Backstop policies.
 
+pub mod config;
 pub mod store;
 pub mod telemetry;
