@@ -21,6 +21,8 @@ pub mod input;
 pub mod metric;
 pub mod plan;
 pub mod rollout;
+pub mod sketch;
 pub mod split;
 pub mod text;
 pub mod verdict;
+pub mod window;
