@@ -364,11 +364,44 @@ pub struct RevisionRef {
     pub digest: Arc<str>,
 }
 
+/// Identifies a decision: unique within one host and increasing, across
+/// restarts too. Written as 16 hexadecimal digits, for 64-bit numbers do not
+/// survive every JSON reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DecisionId(pub u64);
+
+impl std::fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for DecisionId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u64::from_str_radix(text, 16).map(DecisionId)
+    }
+}
+
+impl Serialize for DecisionId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for DecisionId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// Everything about one decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecisionRecord {
-    /// Identifies the decision; unique within one host and increasing.
-    pub id: u64,
+    /// Identifies the decision.
+    pub id: DecisionId,
     /// Which revision ran.
     pub revision: RevisionRef,
     /// When, and with which randomness.
@@ -432,7 +465,7 @@ impl Records {
     }
 
     /// The record with this id, while it is in the ring.
-    pub fn get(&self, id: u64) -> Option<Arc<DecisionRecord>> {
+    pub fn get(&self, id: DecisionId) -> Option<Arc<DecisionRecord>> {
         self.ring
             .lock()
             .iter()

@@ -1,0 +1,372 @@
+//! Policies by name, and the revisions of each.
+//!
+//! The revision that serves is one pointer; a swap replaces it, and runs that
+//! have begun end on the revision that they began with. Former revisions stay
+//! ready, so going back compiles nothing. A failed activation changes nothing
+//! but the note about it.
+
+use crate::error::RollBackError;
+use crate::record::{DecisionPoint, FailureKind, RunOutcome};
+use crate::revision::{Revision, RevisionInfo};
+use arc_swap::ArcSwap;
+use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// One policy: its revisions and what became of its decisions.
+pub(crate) struct Slot {
+    pub(crate) name: Arc<str>,
+    current: ArcSwap<Revision>,
+    /// All revisions that are ready, the serving one included, by number.
+    ready: Mutex<Vec<Arc<Revision>>>,
+    /// What was activated, oldest first; bounded by [`HISTORY_MAX`].
+    history: Mutex<Vec<RevisionInfo>>,
+    revisions_kept: usize,
+    failures_in_row: AtomicU32,
+    suspended_until_ms: AtomicU64,
+    decisions: AtomicU64,
+    abstentions: AtomicU64,
+    failures: [AtomicU64; FAILURE_KINDS.len()],
+    last_failure: Mutex<Option<String>>,
+    pub(crate) last_activation_error: Mutex<Option<String>>,
+}
+
+/// Most entries of a policy's history.
+const HISTORY_MAX: usize = 256;
+
+const FAILURE_KINDS: [FailureKind; 5] = [
+    FailureKind::Trap,
+    FailureKind::Deadline,
+    FailureKind::Memory,
+    FailureKind::InvalidOutput,
+    FailureKind::Load,
+];
+
+/// A policy, to ask for decisions. Stays valid across activations and is
+/// cheap to clone.
+#[derive(Clone)]
+pub struct PolicyHandle(pub(crate) Arc<Slot>);
+
+impl PolicyHandle {
+    /// Name of the policy.
+    pub fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    /// The revision that serves.
+    pub fn serving(&self) -> RevisionInfo {
+        self.0.current().info.clone()
+    }
+
+    /// True when the serving revision decides at `point`.
+    pub fn decides(&self, point: DecisionPoint) -> bool {
+        self.0.current.load().info.points.contains(&point)
+    }
+}
+
+impl std::fmt::Debug for PolicyHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PolicyHandle").field(&self.0.name).finish()
+    }
+}
+
+/// How a policy is doing.
+#[derive(Debug, Clone, Serialize)]
+pub struct PolicyStatus {
+    /// Name of the policy.
+    pub name: Arc<str>,
+    /// The revision that serves.
+    pub serving: RevisionInfo,
+    /// Numbers of all revisions that are ready, oldest first.
+    pub ready: Vec<u64>,
+    /// Decisions that were asked of it since the host started.
+    pub decisions: u64,
+    /// Decisions in which it had no opinion.
+    pub abstentions: u64,
+    /// Decisions that failed, by kind.
+    pub failures: Vec<(FailureKind, u64)>,
+    /// True while it is not asked, because it failed too often.
+    pub suspended: bool,
+    /// The newest failure.
+    pub last_failure: Option<String>,
+    /// Why the newest activation failed; none when it succeeded.
+    pub last_activation_error: Option<String>,
+}
+
+/// What follows from a policy's failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    None,
+    /// The previous revision serves again.
+    Reverted {
+        from: u64,
+        to: u64,
+    },
+    /// There is none; the policy is not asked for a while.
+    Suspended,
+}
+
+impl Slot {
+    fn new(name: Arc<str>, first: Arc<Revision>, revisions_kept: usize) -> Self {
+        Slot {
+            name,
+            history: Mutex::new(vec![first.info.clone()]),
+            ready: Mutex::new(vec![first.clone()]),
+            current: ArcSwap::new(first),
+            revisions_kept,
+            failures_in_row: AtomicU32::new(0),
+            suspended_until_ms: AtomicU64::new(0),
+            decisions: AtomicU64::new(0),
+            abstentions: AtomicU64::new(0),
+            failures: Default::default(),
+            last_failure: Mutex::new(None),
+            last_activation_error: Mutex::new(None),
+        }
+    }
+
+    /// The revision that serves.
+    pub(crate) fn current(&self) -> Arc<Revision> {
+        self.current.load_full()
+    }
+
+    /// The newest ready revision before `number`.
+    pub(crate) fn previous_to(&self, number: u64) -> Option<Arc<Revision>> {
+        self.ready
+            .lock()
+            .iter()
+            .rev()
+            .find(|revision| revision.info.number < number)
+            .cloned()
+    }
+
+    /// A ready revision with this digest.
+    pub(crate) fn ready_with_digest(&self, digest: &str) -> Option<Arc<Revision>> {
+        self.ready
+            .lock()
+            .iter()
+            .find(|revision| *revision.info.digest == *digest)
+            .cloned()
+    }
+
+    /// The number of the next revision.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.history
+            .lock()
+            .iter()
+            .map(|info| info.number)
+            .max()
+            .unwrap_or(0)
+            + 1
+    }
+
+    /// Makes `revision` serve. One pointer.
+    fn swap(&self, revision: Arc<Revision>) {
+        let former = self.current.swap(revision.clone());
+        self.failures_in_row.store(0, Ordering::Relaxed);
+        self.suspended_until_ms.store(0, Ordering::Relaxed);
+        if !Arc::ptr_eq(&former, &revision) {
+            former.cool();
+        }
+    }
+
+    fn activate(&self, revision: Arc<Revision>) {
+        {
+            let mut ready = self.ready.lock();
+            ready.push(revision.clone());
+            // The serving one and `revisions_kept` former ones.
+            let surplus = ready.len().saturating_sub(self.revisions_kept + 1);
+            ready.drain(..surplus);
+            let mut history = self.history.lock();
+            history.push(revision.info.clone());
+            let surplus = history.len().saturating_sub(HISTORY_MAX);
+            history.drain(..surplus);
+        }
+        self.swap(revision);
+        *self.last_activation_error.lock() = None;
+    }
+
+    fn roll_back(&self, to: Option<u64>) -> Result<Arc<Revision>, RollBackError> {
+        let serving = self.current().info.number;
+        let target = match to {
+            None => {
+                let previous = self.previous_to(serving);
+                previous.ok_or_else(|| RollBackError::NoPrevious(self.name.to_string()))?
+            }
+            Some(number) => {
+                let ready = self.ready.lock();
+                let found = ready
+                    .iter()
+                    .find(|revision| revision.info.number == number)
+                    .cloned();
+                found.ok_or_else(|| RollBackError::NotReady {
+                    policy: self.name.to_string(),
+                    number,
+                    ready: ready.iter().map(|revision| revision.info.number).collect(),
+                })?
+            }
+        };
+        self.swap(target.clone());
+        Ok(target)
+    }
+
+    /// True while the policy is not asked.
+    pub(crate) fn suspended(&self, now_ms: u64) -> bool {
+        let until = self.suspended_until_ms.load(Ordering::Relaxed);
+        until != 0 && now_ms < until
+    }
+
+    /// Counts how a run of `revision` ended, and takes the policy back when it
+    /// failed too often in a row.
+    pub(crate) fn note(
+        &self,
+        revision: &Arc<Revision>,
+        outcome: &RunOutcome,
+        now_ms: u64,
+    ) -> Consequence {
+        self.decisions.fetch_add(1, Ordering::Relaxed);
+        match outcome {
+            RunOutcome::Answered => {}
+            RunOutcome::Abstained { .. } => {
+                self.abstentions.fetch_add(1, Ordering::Relaxed);
+            }
+            RunOutcome::Suspended => return Consequence::None,
+            RunOutcome::Failed {
+                kind,
+                detail,
+                fault,
+            } => {
+                self.failures[*kind as usize].fetch_add(1, Ordering::Relaxed);
+                *self.last_failure.lock() = Some(format!("{}: {detail}", kind.as_str()));
+                if *fault == crate::record::Fault::Host {
+                    return Consequence::None;
+                }
+                return self.note_failure(revision, now_ms);
+            }
+        }
+        // Read first: the cache line stays shared while all is well.
+        if self.failures_in_row.load(Ordering::Relaxed) != 0 {
+            self.failures_in_row.store(0, Ordering::Relaxed);
+        }
+        Consequence::None
+    }
+
+    fn note_failure(&self, revision: &Arc<Revision>, now_ms: u64) -> Consequence {
+        let revert = revision.info.options.revert;
+        let in_row = self.failures_in_row.fetch_add(1, Ordering::Relaxed) + 1;
+        if revert.failures == 0 || in_row < revert.failures {
+            return Consequence::None;
+        }
+        let from = revision.info.number;
+        match self.previous_to(from) {
+            Some(previous) => {
+                let swapped = self.current.compare_and_swap(revision, previous.clone());
+                // Somebody else was faster: a run that began before the swap.
+                if !Arc::ptr_eq(&swapped, revision) {
+                    return Consequence::None;
+                }
+                self.failures_in_row.store(0, Ordering::Relaxed);
+                // What has failed is no place to go back to.
+                self.ready.lock().retain(|ready| ready.info.number != from);
+                revision.cool();
+                Consequence::Reverted {
+                    from,
+                    to: previous.info.number,
+                }
+            }
+            None => {
+                let until = now_ms.saturating_add(revert.suspend_ms.into());
+                let before = self.suspended_until_ms.swap(until, Ordering::Relaxed);
+                self.failures_in_row.store(0, Ordering::Relaxed);
+                if before > now_ms {
+                    Consequence::None
+                } else {
+                    Consequence::Suspended
+                }
+            }
+        }
+    }
+
+    fn status(&self, now_ms: u64) -> PolicyStatus {
+        PolicyStatus {
+            name: self.name.clone(),
+            serving: self.current().info.clone(),
+            ready: self
+                .ready
+                .lock()
+                .iter()
+                .map(|revision| revision.info.number)
+                .collect(),
+            decisions: self.decisions.load(Ordering::Relaxed),
+            abstentions: self.abstentions.load(Ordering::Relaxed),
+            failures: FAILURE_KINDS
+                .into_iter()
+                .zip(&self.failures)
+                .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
+                .collect(),
+            suspended: self.suspended(now_ms),
+            last_failure: self.last_failure.lock().clone(),
+            last_activation_error: self.last_activation_error.lock().clone(),
+        }
+    }
+}
+
+/// All policies of a host.
+pub(crate) struct Registry {
+    slots: RwLock<BTreeMap<Arc<str>, Arc<Slot>>>,
+    revisions_kept: usize,
+}
+
+impl Registry {
+    pub(crate) fn new(revisions_kept: usize) -> Self {
+        Registry {
+            slots: RwLock::default(),
+            revisions_kept,
+        }
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<Slot>> {
+        self.slots.read().get(name).cloned()
+    }
+
+    pub(crate) fn remove(&self, name: &str) -> bool {
+        self.slots.write().remove(name).is_some()
+    }
+
+    /// Makes `revision` serve under its policy's name.
+    pub(crate) fn activate(&self, revision: Arc<Revision>) {
+        let name = revision.info.policy.clone();
+        let mut slots = self.slots.write();
+        match slots.get(&name) {
+            Some(slot) => slot.activate(revision),
+            None => {
+                let slot = Slot::new(name.clone(), revision, self.revisions_kept);
+                slots.insert(name, Arc::new(slot));
+            }
+        }
+    }
+
+    pub(crate) fn roll_back(
+        &self,
+        name: &str,
+        to: Option<u64>,
+    ) -> Result<RevisionInfo, RollBackError> {
+        let slot = self
+            .get(name)
+            .ok_or_else(|| RollBackError::UnknownPolicy(name.to_owned()))?;
+        slot.roll_back(to).map(|revision| revision.info.clone())
+    }
+
+    pub(crate) fn statuses(&self, now_ms: u64) -> Vec<PolicyStatus> {
+        self.slots
+            .read()
+            .values()
+            .map(|slot| slot.status(now_ms))
+            .collect()
+    }
+
+    pub(crate) fn history(&self, name: &str) -> Option<Vec<RevisionInfo>> {
+        self.get(name).map(|slot| slot.history.lock().clone())
+    }
+}

@@ -1,0 +1,180 @@
+//! Revisions: one immutable activation of a policy.
+
+use crate::convert::Description;
+use crate::image::Image;
+use crate::options::{Isolation, Limits, PolicyOptions};
+use crate::record::{DecisionPoint, Input, Moment, RevisionRef};
+use crate::replay::ReplayCursor;
+use crate::run::{self, Allowance, Guest, Path, Run};
+use crate::run_state::{Mode, RunState};
+use crate::services::Services;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+
+/// What can be told about a revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RevisionInfo {
+    /// Name of the policy, as the operator calls it.
+    pub policy: Arc<str>,
+    /// Number of the revision, counted from 1 for each policy.
+    pub number: u64,
+    /// SHA-256 over component digest and options, in hex.
+    pub digest: Arc<str>,
+    /// SHA-256 of the component, in hex.
+    pub component_digest: Arc<str>,
+    /// Who the policy says it is.
+    pub description: Description,
+    /// What it decides.
+    pub points: Vec<DecisionPoint>,
+    /// Settings, grants, limits and the rest.
+    pub options: PolicyOptions,
+    /// When it was activated, in milliseconds since the Unix epoch.
+    pub activated_ms: u64,
+}
+
+/// A revision that can run.
+pub(crate) struct Revision {
+    pub(crate) info: RevisionInfo,
+    pub(crate) reference: RevisionRef,
+    image: Arc<Image>,
+    grants: Arc<crate::options::Grants>,
+    /// Instances that wait to be used again, for [`Isolation::Warm`].
+    warm: Mutex<Vec<Guest>>,
+}
+
+/// Most instances of one revision that wait to be used again. More than the
+/// machine has cores would only hold memory.
+pub(crate) const WARM_MAX: usize = 8;
+
+impl Revision {
+    pub(crate) fn new(info: RevisionInfo, image: Arc<Image>) -> Self {
+        Revision {
+            reference: RevisionRef {
+                policy: info.policy.clone(),
+                number: info.number,
+                digest: info.digest.clone(),
+            },
+            grants: Arc::new(info.options.grants.clone()),
+            image,
+            warm: Mutex::new(Vec::new()),
+            info,
+        }
+    }
+
+    /// The image, for a later revision of the same component and options.
+    pub(crate) fn image(&self) -> &Arc<Image> {
+        &self.image
+    }
+
+    /// What a decision may use up.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance::of_decision(self.limits(), self.image.path() == Path::Waiting)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.info.options.limits
+    }
+
+    /// Runs one decision.
+    pub(crate) async fn run(
+        &self,
+        services: &Arc<Services>,
+        room: &Semaphore,
+        mode: Mode,
+        input: Input,
+        moment: Moment,
+    ) -> (Run, Option<ReplayCursor>) {
+        let begun = Instant::now();
+        let allowance = self.allowance();
+        if self.image.point(input.point()).is_none() {
+            let detail = format!("the policy does not export `{}`", input.point());
+            return (Run::not_begun(detail), None);
+        }
+        let permit = match room.try_acquire() {
+            Ok(permit) => permit,
+            Err(_) => match tokio::time::timeout(allowance.deadline, room.acquire()).await {
+                Ok(Ok(permit)) => permit,
+                _ => {
+                    return (
+                        Run::not_begun("no instance was free (`instances_max`)".to_owned()),
+                        None,
+                    );
+                }
+            },
+        };
+        let warm = self.info.options.isolation == Isolation::Warm && matches!(mode, Mode::Live);
+        let mut guest = match self.guest(services, allowance, warm).await {
+            Ok(guest) => guest,
+            Err(error) => {
+                let (kind, fault, detail) = run::classify(&error, allowance);
+                let mut run = Run::not_begun(detail.clone());
+                run.outcome = crate::record::RunOutcome::Failed {
+                    kind,
+                    fault,
+                    detail,
+                };
+                return (run, None);
+            }
+        };
+        let result = run::ask(
+            &self.image,
+            &mut guest,
+            mode,
+            input,
+            moment,
+            allowance,
+            begun,
+        )
+        .await;
+        if warm && !matches!(result.0.outcome, crate::record::RunOutcome::Failed { .. }) {
+            self.put_back(guest);
+        }
+        drop(permit);
+        result
+    }
+
+    async fn guest(
+        &self,
+        services: &Arc<Services>,
+        allowance: Allowance,
+        warm: bool,
+    ) -> wasmtime::Result<Guest> {
+        if warm && let Some(guest) = self.warm.lock().pop() {
+            return Ok(guest);
+        }
+        let policy = self.info.policy.clone();
+        let state = RunState::new(policy, self.grants.clone(), services.clone(), self.limits());
+        self.image.instantiate(state, allowance).await
+    }
+
+    fn put_back(&self, guest: Guest) {
+        let mut warm = self.warm.lock();
+        if guest.decisions < Isolation::WARM_DECISIONS_MAX && warm.len() < WARM_MAX {
+            warm.push(guest);
+        }
+    }
+
+    /// Drops instances that wait to be used again: they hold memory, and the
+    /// pool's room, while the revision does not serve.
+    pub(crate) fn cool(&self) {
+        self.warm.lock().clear();
+    }
+}
+
+/// SHA-256 of a component, in hex.
+pub(crate) fn component_digest(component: &[u8]) -> Arc<str> {
+    hex::encode(Sha256::digest(component)).into()
+}
+
+/// SHA-256 over component digest and options, in hex.
+pub(crate) fn revision_digest(component_digest: &str, options: &PolicyOptions) -> Arc<str> {
+    let mut hasher = Sha256::new();
+    hasher.update(component_digest.as_bytes());
+    // Plain data with string keys: writing it as JSON cannot fail.
+    hasher.update(serde_json::to_vec(options).unwrap_or_default());
+    hex::encode(hasher.finalize()).into()
+}
