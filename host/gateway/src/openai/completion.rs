@@ -1,0 +1,283 @@
+//! Chat answers as the gateway reads them: whole completions and the chunks of
+//! a stream.
+//!
+//! Views borrow from the body and skip what they do not know. Parts that only
+//! inform (usage, log-probabilities) are read leniently: a provider with an
+//! odd shape there still answers.
+
+use super::confidence::Logprobs;
+use super::error::UpstreamError;
+use crate::upstream::{TOKEN_LOGPROBS_MAX, Usage};
+use backstop_core::input::FinishReason;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// What was read of a whole completion.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Completion {
+    /// Of the first choice.
+    pub finish_reason: Option<FinishReason>,
+    /// Of the first choice.
+    pub logprobs: Logprobs,
+    /// The model's name in the provider's words.
+    pub served_model: Option<String>,
+    /// Token counts.
+    pub usage: Option<Usage>,
+}
+
+/// Why a body with a good status is no completion.
+#[derive(Debug, thiserror::Error)]
+pub enum CompletionError {
+    /// Not JSON, or not this shape.
+    #[error("the answer is no chat completion: {0}")]
+    Invalid(serde_json::Error),
+    /// An object without a choice.
+    #[error("the answer is no chat completion: it has no choice")]
+    NoChoice,
+    /// An error object under a good status.
+    #[error("the answer holds an error: {0}")]
+    Error(UpstreamError),
+}
+
+/// What was read of one chunk of a stream.
+#[derive(Debug, Default)]
+pub struct Chunk<'a> {
+    /// True when the chunk has a choice, so that it is part of an answer (and
+    /// not a preamble or a count of tokens).
+    pub has_choice: bool,
+    /// Of the first choice.
+    pub finish_reason: Option<FinishReason>,
+    /// The model's name in the provider's words.
+    pub served_model: Option<Cow<'a, str>>,
+    /// Token counts; the chunk before `[DONE]` may have them.
+    pub usage: Option<Usage>,
+    content: Option<&'a RawValue>,
+    logprobs: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct CompletionView<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    choices: Option<Vec<ChoiceView<'a>>>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct ChoiceView<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow)]
+    finish_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    delta: Option<DeltaView<'a>>,
+}
+
+#[derive(Deserialize)]
+struct DeltaView<'a> {
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct LogprobsView {
+    content: Option<Vec<TokenView>>,
+    /// The shape of the older completions API.
+    token_logprobs: Option<Vec<Option<f64>>>,
+}
+
+#[derive(Deserialize)]
+struct TokenView {
+    logprob: f64,
+}
+
+/// The contract's word for a provider's reason.
+pub fn finish_reason(text: &str) -> FinishReason {
+    match text {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        _ => FinishReason::Other,
+    }
+}
+
+fn add_logprobs(raw: Option<&RawValue>, to: &mut Logprobs) {
+    let view = raw.and_then(|raw| serde_json::from_str::<LogprobsView>(raw.get()).ok());
+    let Some(view) = view else { return };
+    if let Some(tokens) = view.content {
+        for token in tokens {
+            to.push(token.logprob, TOKEN_LOGPROBS_MAX);
+        }
+    } else if let Some(tokens) = view.token_logprobs {
+        // The first token of an echoed prompt has none.
+        for logprob in tokens.into_iter().flatten() {
+            to.push(logprob, TOKEN_LOGPROBS_MAX);
+        }
+    }
+}
+
+fn usage(raw: Option<&RawValue>) -> Option<Usage> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+/// Choices of one answer are numbered; with several, the first speaks for all.
+fn first(choices: Vec<ChoiceView<'_>>) -> Option<ChoiceView<'_>> {
+    choices.into_iter().min_by_key(|choice| choice.index)
+}
+
+impl Completion {
+    /// Reads the body of a whole answer.
+    ///
+    /// # Errors
+    ///
+    /// The body is not JSON, has no choice with a message, or is an error
+    /// object.
+    pub fn parse(body: &[u8]) -> Result<Self, CompletionError> {
+        let view: CompletionView<'_> =
+            serde_json::from_slice(body).map_err(CompletionError::Invalid)?;
+        let choice = view.choices.and_then(first);
+        if let (Some(error), None) = (view.error, &choice) {
+            return Err(CompletionError::Error(UpstreamError::from_value(
+                error.get(),
+            )));
+        }
+        let choice = choice
+            .filter(|choice| choice.message.is_some() || choice.text.is_some())
+            .ok_or(CompletionError::NoChoice)?;
+        let mut logprobs = Logprobs::default();
+        add_logprobs(choice.logprobs, &mut logprobs);
+        Ok(Completion {
+            finish_reason: choice.finish_reason.map(|text| finish_reason(&text.0)),
+            logprobs,
+            served_model: view.model.map(|text| text.0.into_owned()),
+            usage: usage(view.usage),
+        })
+    }
+}
+
+impl<'a> Chunk<'a> {
+    /// Reads the data of one event.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Completion::parse`], but a chunk needs no choice.
+    pub fn parse(data: &'a [u8]) -> Result<Self, CompletionError> {
+        let view: CompletionView<'a> =
+            serde_json::from_slice(data).map_err(CompletionError::Invalid)?;
+        if let Some(error) = view.error {
+            return Err(CompletionError::Error(UpstreamError::from_value(
+                error.get(),
+            )));
+        }
+        let mut chunk = Chunk {
+            served_model: view.model.map(|text| text.0),
+            usage: usage(view.usage),
+            ..Chunk::default()
+        };
+        if let Some(choice) = view.choices.and_then(first) {
+            chunk.has_choice = true;
+            if choice.index == 0 {
+                chunk.finish_reason = choice.finish_reason.map(|text| finish_reason(&text.0));
+                chunk.logprobs = choice.logprobs;
+                chunk.content = choice.delta.and_then(|delta| delta.content).or(choice.text);
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Adds the log-probabilities of this chunk's tokens.
+    pub fn add_logprobs(&self, to: &mut Logprobs) {
+        add_logprobs(self.logprobs, to);
+    }
+
+    /// The text that this chunk adds to the answer, where it adds any.
+    pub fn text(&self) -> Option<Cow<'a, str>> {
+        let Text(text) = serde_json::from_str(self.content?.get()).ok()?;
+        Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_completion_is_read() {
+        let read = Completion::parse(
+            br#"{"id":"x","model":"gpt-x","choices":[
+                {"index":1,"message":{},"finish_reason":"length"},
+                {"index":0,"message":{"content":"hi"},"finish_reason":"stop",
+                 "logprobs":{"content":[{"token":"hi","logprob":-0.5,"top_logprobs":[]}],"refusal":null}}],
+                "usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4,"x":{}},"new":1}"#,
+        )
+        .unwrap();
+        assert_eq!(read.finish_reason, Some(FinishReason::Stop));
+        assert_eq!(read.served_model.as_deref(), Some("gpt-x"));
+        assert_eq!(read.logprobs.kept(), [-0.5]);
+        assert_eq!(read.usage.unwrap().total_tokens, 4);
+    }
+
+    #[test]
+    fn odd_side_information_does_not_spoil_an_answer() {
+        let read = Completion::parse(
+            br#"{"choices":[{"message":{"content":null},"finish_reason":null,"logprobs":{"content":null}}],"usage":"free"}"#,
+        )
+        .unwrap();
+        assert_eq!(read, Completion::default());
+    }
+
+    #[test]
+    fn what_is_no_completion_is_named() {
+        for (body, error) in [
+            ("<html>", "no chat completion: expected value"),
+            ("{}", "has no choice"),
+            (r#"{"choices":[]}"#, "has no choice"),
+            (r#"{"choices":[{"index":0}]}"#, "has no choice"),
+            (r#"{"choices":3}"#, "invalid type"),
+            (
+                r#"{"error":{"message":"no","code":"x"}}"#,
+                "holds an error: no",
+            ),
+            (r#"{"choices":[{"message":{}}]"#, "EOF"),
+        ] {
+            let found = Completion::parse(body.as_bytes()).unwrap_err().to_string();
+            assert!(found.contains(error), "{body}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_read() {
+        let chunk = Chunk::parse(
+            br#"{"model":"m","choices":[{"index":0,"delta":{"content":"a\n"},"finish_reason":null,
+               "logprobs":{"content":[{"logprob":-1}]}}],"usage":null}"#,
+        )
+        .unwrap();
+        assert!(chunk.has_choice && chunk.finish_reason.is_none());
+        assert_eq!(chunk.text().unwrap(), "a\n");
+        let mut logprobs = Logprobs::default();
+        chunk.add_logprobs(&mut logprobs);
+        assert_eq!(logprobs.kept(), [-1.0]);
+
+        let counts = Chunk::parse(br#"{"choices":[],"usage":{"total_tokens":7}}"#).unwrap();
+        assert!(!counts.has_choice);
+        assert_eq!(counts.usage.unwrap().total_tokens, 7);
+
+        let other = Chunk::parse(br#"{"choices":[{"index":1,"finish_reason":"stop"}]}"#).unwrap();
+        assert!(other.has_choice && other.finish_reason.is_none());
+    }
+}

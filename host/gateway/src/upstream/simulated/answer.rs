@@ -1,0 +1,240 @@
+//! The bytes that a simulated model answers.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+/// Most words of an answer, so that a slip in a script cannot fill the memory.
+const WORDS_MAX: usize = 4096;
+
+/// What a simulated model babbles.
+const VOCABULARY: &[&str] = &[
+    "the",
+    "model",
+    "answers",
+    "with",
+    "calm",
+    "and",
+    "clear",
+    "words",
+    "about",
+    "what",
+    "you",
+    "asked",
+    "today",
+    "because",
+    "it",
+    "is",
+    "only",
+    "simulated",
+    "here",
+    "again",
+];
+
+/// The words of an answer, each but the first with its leading space.
+pub(super) fn words(text: Option<&str>, count: u32, rng: &mut Rng) -> Vec<String> {
+    let spaced = |(position, word): (usize, &str)| {
+        if position == 0 {
+            word.to_owned()
+        } else {
+            format!(" {word}")
+        }
+    };
+    match text {
+        Some(text) => text
+            .split_whitespace()
+            .take(WORDS_MAX)
+            .enumerate()
+            .map(spaced)
+            .collect(),
+        None => (0..usize::try_from(count).unwrap_or(WORDS_MAX).min(WORDS_MAX))
+            .map(|position| (position, VOCABULARY[rng.usize(..VOCABULARY.len())]))
+            .map(spaced)
+            .collect(),
+    }
+}
+
+/// One answer to a chat request, whole or event by event.
+pub(super) struct ChatAnswer {
+    pub(super) id: String,
+    pub(super) created_s: u64,
+    pub(super) model: String,
+    pub(super) words: Vec<String>,
+    pub(super) confidence: f64,
+    pub(super) include_usage: bool,
+}
+
+impl ChatAnswer {
+    /// Log-probabilities differ from word to word, in pairs that cancel out,
+    /// so that their mean is the logarithm of the confidence.
+    fn logprob(&self, word: usize) -> f64 {
+        let mean = self.confidence.ln();
+        let paired = word < self.words.len() / 2 * 2;
+        match (paired, word.is_multiple_of(2)) {
+            (false, _) => mean,
+            (true, true) => mean * 1.5,
+            (true, false) => mean * 0.5,
+        }
+    }
+
+    fn token(&self, word: usize) -> Value {
+        let text = &self.words[word];
+        json!({
+            "token": text,
+            "logprob": self.logprob(word),
+            "bytes": text.as_bytes(),
+            "top_logprobs": [],
+        })
+    }
+
+    fn usage(&self) -> Value {
+        json!({
+            "prompt_tokens": 0,
+            "completion_tokens": self.words.len(),
+            "total_tokens": self.words.len(),
+        })
+    }
+
+    /// The whole answer.
+    pub(super) fn completion(&self) -> Bytes {
+        let tokens: Vec<Value> = (0..self.words.len()).map(|word| self.token(word)).collect();
+        let document = json!({
+            "id": self.id,
+            "object": "chat.completion",
+            "created": self.created_s,
+            "model": self.model,
+            "choices": [{
+                "index": 0,
+                "message": {
+                    "role": "assistant",
+                    "content": self.words.concat(),
+                    "refusal": null,
+                },
+                "logprobs": {"content": tokens, "refusal": null},
+                "finish_reason": "stop",
+            }],
+            "usage": self.usage(),
+        });
+        Bytes::from(document.to_string())
+    }
+
+    /// Event `position` of the stream: the role, the words, the finish, the
+    /// counts when they were asked for, `[DONE]`, and then none.
+    pub(super) fn event(&self, position: usize) -> Option<Bytes> {
+        let words = self.words.len();
+        if position == 0 {
+            return Some(self.chunk(
+                json!({"role": "assistant", "content": ""}),
+                Value::Null,
+                Value::Null,
+            ));
+        }
+        if position <= words {
+            let word = position - 1;
+            let logprobs = json!({"content": [self.token(word)], "refusal": null});
+            let delta = json!({"content": self.words[word]});
+            return Some(self.chunk(delta, logprobs, Value::Null));
+        }
+        match (position - words - 1, self.include_usage) {
+            (0, _) => Some(self.chunk(json!({}), Value::Null, json!("stop"))),
+            (1, true) => Some(self.document(json!([]), self.usage())),
+            (1, false) | (2, true) => Some(Bytes::from_static(b"data: [DONE]\n\n")),
+            _ => None,
+        }
+    }
+
+    fn chunk(&self, delta: Value, logprobs: Value, finish_reason: Value) -> Bytes {
+        let choice = json!([{
+            "index": 0,
+            "delta": delta,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }]);
+        self.document(choice, Value::Null)
+    }
+
+    fn document(&self, choices: Value, usage: Value) -> Bytes {
+        let mut document = json!({
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created_s,
+            "model": self.model,
+            "choices": choices,
+        });
+        if self.include_usage {
+            document["usage"] = usage;
+        }
+        let mut event = BytesMut::with_capacity(384);
+        event.put_slice(b"data: ");
+        let written = serde_json::to_writer((&mut event).writer(), &document);
+        debug_assert!(written.is_ok(), "JSON into memory");
+        event.put_slice(b"\n\n");
+        event.freeze()
+    }
+}
+
+/// A prediction: the label with its confidence, the others share the rest.
+#[expect(clippy::cast_precision_loss, reason = "the length of a short list")]
+pub(super) fn prediction(model: &str, labels: &[String], label: usize, confidence: f64) -> Bytes {
+    let rest = (1.0 - confidence) / labels.len().saturating_sub(1).max(1) as f64;
+    let scores: serde_json::Map<String, Value> = labels
+        .iter()
+        .enumerate()
+        .map(|(at, name)| {
+            (
+                name.clone(),
+                json!(if at == label { confidence } else { rest }),
+            )
+        })
+        .collect();
+    let document = json!({
+        "label": labels.get(label),
+        "confidence": confidence,
+        "scores": scores,
+        "model": model,
+    });
+    Bytes::from(document.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openai::completion::Completion;
+
+    #[test]
+    fn an_answer_has_the_confidence_that_was_asked_for() {
+        for count in [1, 2, 7, 12] {
+            let answer = ChatAnswer {
+                id: "x".into(),
+                created_s: 1,
+                model: "m".into(),
+                words: words(None, count, &mut Rng::with_seed(1)),
+                confidence: 0.61,
+                include_usage: false,
+            };
+            let read = Completion::parse(&answer.completion()).unwrap();
+            let confidence = read.logprobs.confidence().unwrap();
+            assert!((confidence - 0.61).abs() < 1e-9, "{count}: {confidence}");
+        }
+    }
+
+    #[test]
+    fn a_configured_text_is_said() {
+        let words = words(Some("one  two three"), 99, &mut Rng::with_seed(1));
+        assert_eq!(words.concat(), "one two three");
+    }
+
+    #[test]
+    fn a_prediction_adds_up() {
+        let labels = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let read: Value = serde_json::from_slice(&prediction("m", &labels, 1, 0.8)).unwrap();
+        assert_eq!(read["label"], "b");
+        let sum: f64 = read["scores"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|score| score.as_f64().unwrap())
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,405 @@
+//! An answer while it is being written: watched, timed, passed on untouched.
+//!
+//! [`EventStream`] hands on whole events as they came. On the way it notes what
+//! a later judgement needs ([`Watch`]), takes an upstream's error event out
+//! and turns it into a failure, and knows whether the answer was complete:
+//! only a finish reason or `[DONE]` makes it so.
+
+use super::classify::{exchange_failure, in_band_failure};
+use super::source::Source;
+use super::types::{Extracted, Failure, Timeouts, Usage};
+use crate::openai::completion::{Chunk, CompletionError};
+use crate::openai::confidence::Logprobs;
+use crate::openai::error::UpstreamError;
+use crate::openai::sse::{Event, EventSplitter, events};
+use backstop_core::fault::FailureClass;
+use backstop_core::input::FinishReason;
+use backstop_core::text::cut;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http::StatusCode;
+use parking_lot::Mutex;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Most bytes that are held back while no event with a choice has come:
+/// providers begin with comments and preambles of a few events.
+const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
+/// Stands for "never" where a timeout is too long to add to a clock.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// The moments at which an attempt has taken too long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadlines {
+    pub(super) started: Instant,
+    pub(super) connect: Instant,
+    pub(super) first_token: Instant,
+    pub(super) total: Instant,
+    idle: Duration,
+}
+
+impl Deadlines {
+    pub(super) fn new(started: Instant, timeouts: &Timeouts) -> Self {
+        Deadlines {
+            started,
+            connect: after(started, timeouts.connect),
+            first_token: after(started, timeouts.first_token),
+            total: after(started, timeouts.total),
+            idle: timeouts.idle,
+        }
+    }
+
+    /// When the head, or the first event, has to be there.
+    pub(super) fn head(&self) -> Instant {
+        self.first_token.min(self.total)
+    }
+
+    /// When the next piece has to be there.
+    pub(super) fn next_piece(&self) -> Instant {
+        after(Instant::now(), self.idle).min(self.total)
+    }
+
+    /// The failure of an attempt that is out of time; `answering` is true
+    /// once an answer has begun.
+    pub(super) fn expired(&self, answering: bool) -> Failure {
+        let took = self.started.elapsed().as_millis();
+        if Instant::now() >= self.total {
+            Failure::new(
+                FailureClass::TimeoutTotal,
+                format!("not complete after {took} ms"),
+            )
+        } else if answering {
+            Failure::new(
+                FailureClass::TimeoutIdle,
+                format!("stood still for {} ms", self.idle.as_millis()),
+            )
+        } else {
+            Failure::new(
+                FailureClass::TimeoutFirstToken,
+                format!("nothing of an answer after {took} ms"),
+            )
+        }
+    }
+}
+
+fn after(from: Instant, wait: Duration) -> Instant {
+    from + wait.min(NEVER)
+}
+
+/// What was seen of a stream so far; shared with whoever waits for its end.
+#[derive(Debug, Clone, Default)]
+pub struct Watch(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    logprobs: Logprobs,
+    finish_reason: Option<FinishReason>,
+    served_model: Option<String>,
+    usage: Option<Usage>,
+    done: bool,
+    ended: bool,
+    events: u64,
+    events_malformed: u64,
+    text: String,
+    text_bytes: u64,
+    text_bytes_max: usize,
+}
+
+/// What was seen of a stream so far.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct StreamFacts {
+    /// As of a whole answer; final when `ended`.
+    pub facts: Extracted,
+    /// True when a finish reason or `[DONE]` has passed.
+    pub complete: bool,
+    /// True when `[DONE]` has passed.
+    pub done: bool,
+    /// True when nothing more will come.
+    pub ended: bool,
+    /// Events with data, `[DONE]` left out.
+    pub events: u64,
+    /// Events whose data was no chunk; they were passed on.
+    pub events_malformed: u64,
+    /// The first `keep_text_bytes` of the answer's text.
+    pub text: String,
+    /// Length of the whole text in bytes.
+    pub text_bytes: u64,
+}
+
+impl Watch {
+    /// What was seen until now.
+    pub fn facts(&self) -> StreamFacts {
+        let seen = self.0.lock();
+        StreamFacts {
+            facts: Extracted {
+                confidence: seen.logprobs.confidence(),
+                token_logprobs: seen.logprobs.kept().to_vec(),
+                finish_reason: seen.finish_reason,
+                served_model: seen.served_model.clone(),
+                usage: seen.usage,
+                ..Extracted::default()
+            },
+            complete: seen.complete(),
+            done: seen.done,
+            ended: seen.ended,
+            events: seen.events,
+            events_malformed: seen.events_malformed,
+            text: seen.text.clone(),
+            text_bytes: seen.text_bytes,
+        }
+    }
+}
+
+impl Seen {
+    fn complete(&self) -> bool {
+        self.done || self.finish_reason.is_some()
+    }
+
+    fn note(&mut self, chunk: &Chunk<'_>) {
+        chunk.add_logprobs(&mut self.logprobs);
+        if chunk.finish_reason.is_some() {
+            self.finish_reason = chunk.finish_reason;
+        }
+        if chunk.usage.is_some() {
+            self.usage = chunk.usage;
+        }
+        if let (None, Some(model)) = (&self.served_model, &chunk.served_model) {
+            self.served_model = Some(model.to_string());
+        }
+        if self.text_bytes_max > 0
+            && let Some(text) = chunk.text()
+        {
+            // Nothing is added behind a gap.
+            if self.text.len() as u64 == self.text_bytes {
+                let room = self.text_bytes_max - self.text.len();
+                self.text.push_str(cut(&text, room));
+            }
+            self.text_bytes += text.len() as u64;
+        }
+    }
+}
+
+/// A stream of whole events. See the module's text.
+pub(super) struct EventStream {
+    /// None when nothing more will come from it.
+    source: Option<Source>,
+    status: StatusCode,
+    splitter: EventSplitter,
+    watch: Watch,
+    deadlines: Deadlines,
+    timer: Pin<Box<Sleep>>,
+    /// An event with a choice has been seen: the answer has begun.
+    begun: bool,
+    /// To be told after the bytes that came before it.
+    failure: Option<Failure>,
+}
+
+/// What became of a piece of events.
+struct Inspected {
+    /// How much of it may pass.
+    passes: usize,
+    failure: Option<Failure>,
+}
+
+impl EventStream {
+    pub(super) fn new(
+        source: Source,
+        status: StatusCode,
+        deadlines: Deadlines,
+        keep_text_bytes: usize,
+    ) -> Self {
+        let watch = Watch::default();
+        watch.0.lock().text_bytes_max = keep_text_bytes;
+        EventStream {
+            source: Some(source),
+            status,
+            splitter: EventSplitter::default(),
+            watch,
+            deadlines,
+            timer: Box::pin(sleep_until(deadlines.head())),
+            begun: false,
+            failure: None,
+        }
+    }
+
+    pub(super) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// Waits until the answer has begun and returns everything up to there.
+    /// An error here is one that nobody has seen anything of yet.
+    pub(super) async fn first(&mut self) -> Result<Bytes, Failure> {
+        let mut first = Bytes::new();
+        while !self.begun && first.len() <= PREAMBLE_BYTES_MAX {
+            match poll_fn(|cx| self.poll_events(cx)).await {
+                Some(Ok(bytes)) if first.is_empty() => first = bytes,
+                Some(Ok(bytes)) => {
+                    let mut joined = BytesMut::from(first);
+                    joined.extend_from_slice(&bytes);
+                    first = joined.freeze();
+                }
+                Some(Err(failure)) => return Err(failure),
+                None => {
+                    let empty = "the stream ended without an answer";
+                    return Err(
+                        Failure::new(FailureClass::Malformed, empty).with_status(self.status)
+                    );
+                }
+            }
+        }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None => Ok(first),
+        }
+    }
+
+    fn poll_events(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Failure>>> {
+        loop {
+            if let Some(failure) = self.failure.take() {
+                self.end();
+                return Poll::Ready(Some(Err(failure.with_status(self.status))));
+            }
+            let Some(source) = &mut self.source else {
+                return Poll::Ready(None);
+            };
+            let events = match source.poll_piece(cx) {
+                Poll::Pending => {
+                    ready!(self.timer.as_mut().poll(cx));
+                    self.failure = Some(self.deadlines.expired(self.begun));
+                    continue;
+                }
+                Poll::Ready(Some(Ok(piece))) => {
+                    if self.begun {
+                        self.timer.as_mut().reset(self.deadlines.next_piece());
+                    }
+                    match self.splitter.push(piece) {
+                        Ok(events) => self.pass(events),
+                        Err(error) => {
+                            self.failure =
+                                Some(Failure::new(FailureClass::Malformed, error.to_string()));
+                            continue;
+                        }
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.failure = Some(exchange_failure(&error, true));
+                    continue;
+                }
+                Poll::Ready(None) => self.last_event(),
+            };
+            if !events.is_empty() {
+                return Poll::Ready(Some(Ok(events)));
+            }
+        }
+    }
+
+    /// Looks at `events` and returns those that may pass.
+    fn pass(&mut self, events: Bytes) -> Bytes {
+        if events.is_empty() {
+            return events;
+        }
+        let inspected = self.inspect(&events);
+        self.failure = inspected.failure;
+        if self.watch.0.lock().done {
+            self.end();
+        }
+        events.slice(..inspected.passes)
+    }
+
+    fn inspect(&mut self, bytes: &[u8]) -> Inspected {
+        let mut seen = self.watch.0.lock();
+        for event in events(bytes) {
+            let Some(data) = &event.data else { continue };
+            if data.trim_ascii() == b"[DONE]" {
+                seen.done = true;
+                return Inspected {
+                    passes: event.end,
+                    failure: None,
+                };
+            }
+            seen.events += 1;
+            let failure = match chunk_of(&event, data) {
+                Ok(chunk) => {
+                    if chunk.has_choice && !self.begun {
+                        self.begun = true;
+                        self.timer.as_mut().reset(self.deadlines.next_piece());
+                    }
+                    seen.note(&chunk);
+                    continue;
+                }
+                Err(CompletionError::Error(error)) => in_band_failure(self.status, &error),
+                Err(error) if !self.begun => {
+                    Failure::new(FailureClass::Malformed, error.to_string())
+                }
+                Err(_) => {
+                    seen.events_malformed += 1;
+                    continue;
+                }
+            };
+            return Inspected {
+                passes: event.start,
+                failure: Some(failure),
+            };
+        }
+        Inspected {
+            passes: bytes.len(),
+            failure: None,
+        }
+    }
+
+    /// The body is over: what is left may be an event whose blank line was
+    /// forgotten; else it is the stump of one, which nobody can use.
+    fn last_event(&mut self) -> Bytes {
+        let left = self.splitter.finish();
+        let mut passes = Bytes::new();
+        if !left.is_empty() {
+            let malformed = self.watch.0.lock().events_malformed;
+            let whole = self.pass(left);
+            if self.watch.0.lock().events_malformed == malformed && !whole.is_empty() {
+                let mut ended = BytesMut::from(whole);
+                ended.extend_from_slice(b"\n\n");
+                passes = ended.freeze();
+            }
+        }
+        // The connection went back when the body ended.
+        self.source = None;
+        if !self.watch.0.lock().complete() && self.failure.is_none() {
+            self.failure = Some(Failure::new(
+                FailureClass::CutStream,
+                "the stream ended without a finish reason and without `[DONE]`",
+            ));
+        }
+        self.watch.0.lock().ended = true;
+        passes
+    }
+
+    fn end(&mut self) {
+        self.watch.0.lock().ended = true;
+        if let Some(source) = self.source.take() {
+            // After `[DONE]` the connection is as good as new; after a failure
+            // it is closed, which cancels what still runs upstream.
+            if self.watch.0.lock().done {
+                source.let_go();
+            }
+        }
+    }
+}
+
+fn chunk_of<'a>(event: &Event<'_>, data: &'a [u8]) -> Result<Chunk<'a>, CompletionError> {
+    if event.name == Some(b"error") {
+        return Err(CompletionError::Error(UpstreamError::from_body(data)));
+    }
+    Chunk::parse(data)
+}
+
+impl Stream for EventStream {
+    type Item = Result<Bytes, Failure>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_events(cx)
+    }
+}
