@@ -13,9 +13,12 @@
 //! - [`plan`], [`verdict`], [`rollout`]: what a policy may return, and the
 //!   checks that it passes before it is applied;
 //! - [`metric`]: the vocabulary of evidence;
-//! - [`split`], [`breaker`]: which release serves a caller, and whether it may.
+//! - [`split`], [`breaker`]: which release serves a caller, and whether it may;
+//! - [`evidence`]: the store behind metric queries, on [`window`], [`sketch`]
+//!   and [`stats`].
 
 pub mod breaker;
+pub mod evidence;
 pub mod fault;
 pub mod input;
 pub mod metric;
@@ -23,6 +26,7 @@ pub mod plan;
 pub mod rollout;
 pub mod sketch;
 pub mod split;
+pub mod stats;
 pub mod text;
 pub mod verdict;
 pub mod window;

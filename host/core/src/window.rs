@@ -44,7 +44,7 @@ pub trait Tally: Default {
 
 /// A sliding window of `T`. `now_ms` may be of any clock, as long as it is
 /// always the same one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Window<T: Tally> {
     head_tick: u64,
     head: T,
@@ -87,6 +87,16 @@ impl Span {
 /// The middle of `2^level` ticks from `start`.
 fn middle_ms(start: u64, level: u32) -> u64 {
     (start * TICK_MS).saturating_add((TICK_MS << level) / 2)
+}
+
+impl<T: Tally> Default for Window<T> {
+    fn default() -> Self {
+        Window {
+            head_tick: 0,
+            head: T::default(),
+            past: VecDeque::new(),
+        }
+    }
 }
 
 impl<T: Tally> Window<T> {
