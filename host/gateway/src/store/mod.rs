@@ -8,6 +8,12 @@
 //! - Nothing grows without end: see the limits in [`StoreOptions`].
 //! - No method blocks the thread that polls it.
 
+pub mod incidents;
+pub mod sqlite;
+
+pub use incidents::Incidents;
+pub use sqlite::SqliteStore;
+
 use backstop::{BoxFuture, IncidentReport, PolicyOptions, Severity};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,351 @@
+//! The embedded store: SQLite in the data directory.
+//!
+//! One connection writes and one reads, each on a thread of its own
+//! ([`worker`]); write-ahead logging lets them work at once, and
+//! `synchronous=FULL` puts every commit on disk before it is answered. The
+//! file is made readable for its owner only: it holds what people asked.
+
+mod history;
+mod reviews;
+mod schema;
+mod worker;
+
+use super::{
+    Activation, Incident, IncidentState, NewReview, Resolution, Resolved, Review, ReviewFilter,
+    RolloutEvent, Store, StoreError, StoreOptions,
+};
+use backstop::{BoxFuture, IncidentReport, Severity};
+use rusqlite::{Connection, OpenFlags};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use worker::{Mode, Worker, translate};
+
+/// Name of the database in the data directory.
+pub const FILE_NAME: &str = "backstop.db";
+/// How long a lock of another process is waited for. Longer than a backup or
+/// a look with the `sqlite3` shell takes, shorter than callers wait.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// Databases up to this size are read through for damage when they are opened;
+/// larger ones would keep the gateway from starting for seconds. Damage is
+/// then found where it is met.
+const CHECKED_BYTES_MAX: u64 = 64 << 20;
+/// Size to which the write-ahead log is cut after a checkpoint.
+const WAL_BYTES_MAX: i64 = 16 << 20;
+
+/// A [`Store`] in a file.
+pub struct SqliteStore {
+    writer: Worker,
+    reader: Worker,
+    path: PathBuf,
+    options: Arc<StoreOptions>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SqliteStore")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SqliteStore {
+    /// Opens the database in `data_dir`, both made where they are missing, and
+    /// brings it to the current schema. Blocks for as long as that takes.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Directory`], [`StoreError::Locked`],
+    /// [`StoreError::Corrupt`], [`StoreError::TooNew`] and the like. The file
+    /// is left as it was.
+    pub fn open(data_dir: &Path, options: StoreOptions) -> Result<SqliteStore, StoreError> {
+        make_dir(data_dir).map_err(|source| StoreError::Directory {
+            path: data_dir.to_owned(),
+            source,
+        })?;
+        let path = data_dir.join(FILE_NAME);
+        let failed = |doing| {
+            let path = path.clone();
+            move |error: rusqlite::Error| translate(doing, &path, &error)
+        };
+        let mut writer = open_writer(&path).map_err(failed("open"))?;
+        let found = schema::version(&writer).map_err(failed("read the schema's version"))?;
+        if found > schema::CURRENT {
+            return Err(StoreError::TooNew {
+                path,
+                found,
+                known: schema::CURRENT,
+            });
+        }
+        if found < schema::CURRENT {
+            schema::migrate(&mut writer).map_err(failed("update the schema"))?;
+        }
+        let reader = open_reader(&path).map_err(failed("open for reading"))?;
+        let start = |connection, mode| {
+            Worker::start(connection, path.clone(), mode).map_err(|source| StoreError::Directory {
+                path: data_dir.to_owned(),
+                source,
+            })
+        };
+        Ok(SqliteStore {
+            writer: start(writer, Mode::Write)?,
+            reader: start(reader, Mode::Read)?,
+            path,
+            options: Arc::new(options),
+        })
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Finishes what is queued and closes the database. Later calls get
+    /// [`StoreError::Closed`]. What was answered is on disk without this, too.
+    pub async fn close(&self) {
+        // The writer last: the last connection to close folds the log in.
+        self.reader.stop().await;
+        self.writer.stop().await;
+    }
+}
+
+fn make_dir(dir: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}
+
+fn open_writer(path: &Path) -> rusqlite::Result<Connection> {
+    // SQLite gives its companions (-wal, -shm) the mode of the main file.
+    #[cfg(unix)]
+    if !path.exists() {
+        use std::os::unix::fs::OpenOptionsExt;
+        // An error shows again, and better worded, when SQLite opens the file.
+        let _ = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
+    }
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(LOCK_WAIT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "journal_size_limit", WAL_BYTES_MAX)?;
+    let bytes = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    if bytes <= CHECKED_BYTES_MAX {
+        let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found != "ok" {
+            return Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT),
+                Some(found),
+            ));
+        }
+    }
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    connection.busy_timeout(LOCK_WAIT)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+impl Store for SqliteStore {
+    fn add_review(&self, review: NewReview) -> BoxFuture<'_, Result<Review, StoreError>> {
+        if let Err(error) = reviews::check(&review, &self.options) {
+            return Box::pin(async { Err(error) });
+        }
+        let options = self.options.clone();
+        let id = review_id(review.created_ms);
+        Box::pin(self.writer.submit("add a review", move |connection| {
+            reviews::add(connection, id, review, &options)
+        }))
+    }
+
+    fn review(&self, id: &str) -> BoxFuture<'_, Result<Option<Review>, StoreError>> {
+        let id = id.to_owned();
+        Box::pin(self.reader.submit("read a review", move |connection| {
+            reviews::get(connection, &id)
+        }))
+    }
+
+    fn reviews(&self, filter: ReviewFilter) -> BoxFuture<'_, Result<Vec<Review>, StoreError>> {
+        Box::pin(self.reader.submit("list reviews", move |connection| {
+            reviews::list(connection, &filter)
+        }))
+    }
+
+    fn resolve_review(
+        &self,
+        id: &str,
+        resolution: Resolution,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Resolved, StoreError>> {
+        let (id, options) = (id.to_owned(), self.options.clone());
+        Box::pin(self.writer.submit("resolve a review", move |connection| {
+            reviews::resolve(connection, &id, resolution, at_ms, &options)
+        }))
+    }
+
+    fn reviews_pending(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, StoreError>> {
+        Box::pin(self.reader.submit("count reviews", reviews::pending))
+    }
+
+    fn raise_incident(
+        &self,
+        report: IncidentReport,
+        times: u64,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<(Incident, bool), StoreError>> {
+        let options = self.options.clone();
+        Box::pin(self.writer.submit("add an incident", move |connection| {
+            history::raise(connection, &report, times, at_ms, &options)
+        }))
+    }
+
+    fn incidents(
+        &self,
+        state: Option<IncidentState>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        Box::pin(self.reader.submit("list incidents", move |connection| {
+            history::incidents(connection, state, limit)
+        }))
+    }
+
+    fn close_incident(
+        &self,
+        id: u64,
+        by: Option<String>,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Incident, StoreError>> {
+        let options = self.options.clone();
+        Box::pin(self.writer.submit("close an incident", move |connection| {
+            history::close(connection, id, by.as_deref(), at_ms, &options)
+        }))
+    }
+
+    fn incidents_open(&self) -> BoxFuture<'_, Result<Vec<(Severity, u64)>, StoreError>> {
+        Box::pin(
+            self.reader
+                .submit("count incidents", history::open_by_severity),
+        )
+    }
+
+    fn add_rollout_event(
+        &self,
+        model: &str,
+        at_ms: u64,
+        event: serde_json::Value,
+    ) -> BoxFuture<'_, Result<RolloutEvent, StoreError>> {
+        let (model, options) = (model.to_owned(), self.options.clone());
+        Box::pin(
+            self.writer
+                .submit("add a rollout event", move |connection| {
+                    history::add_event(connection, model, at_ms, event, &options)
+                }),
+        )
+    }
+
+    fn rollout_events(
+        &self,
+        model: Option<&str>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<RolloutEvent>, StoreError>> {
+        let model = model.map(str::to_owned);
+        Box::pin(
+            self.reader
+                .submit("list rollout events", move |connection| {
+                    history::events(connection, model.as_deref(), limit)
+                }),
+        )
+    }
+
+    fn add_activation(&self, activation: Activation) -> BoxFuture<'_, Result<(), StoreError>> {
+        let options = self.options.clone();
+        Box::pin(self.writer.submit("add an activation", move |connection| {
+            history::add_activation(connection, &activation, &options)
+        }))
+    }
+
+    fn activations(
+        &self,
+        policy: &str,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Activation>, StoreError>> {
+        let policy = policy.to_owned();
+        Box::pin(self.reader.submit("list activations", move |connection| {
+            history::activations(connection, &policy, limit)
+        }))
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        let path = self.path.clone();
+        Box::pin(self.writer.submit("check", move |connection| {
+            // A database whose file was taken away keeps working on the file
+            // that nobody will find again.
+            if !path.exists() {
+                return Err(StoreError::Directory {
+                    path: path.clone(),
+                    source: std::io::ErrorKind::NotFound.into(),
+                }
+                .into());
+            }
+            connection.pragma_update(None, "user_version", schema::CURRENT)?;
+            Ok(())
+        }))
+    }
+}
+
+/// `rev-`, 12 hex digits of time, 12 of chance: lists that are sorted by name
+/// are in order, and nobody guesses a neighbour's.
+fn review_id(created_ms: u64) -> String {
+    const TWELVE_DIGITS: u64 = (1 << 48) - 1;
+    format!(
+        "rev-{:012x}{:012x}",
+        created_ms & TWELVE_DIGITS,
+        fastrand::u64(..) & TWELVE_DIGITS
+    )
+}
+
+/// Times beyond the year 292,277,026 are cut.
+fn to_ms(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
+fn from_ms(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or(0)
+}
+
+fn json_column(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+fn from_json_column<T: serde::de::DeserializeOwned>(
+    column: usize,
+    json: &str,
+) -> rusqlite::Result<T> {
+    serde_json::from_str(json).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            Box::new(error),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The database's schema and its migrations.
+//!
+//! A migration that was released is never edited; a change is a new one at the
+//! end. `user_version` of the database counts how many were applied.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Migrations in order; number `n` leads from schema `n` to schema `n + 1`.
+pub(super) const MIGRATIONS: [&str; 1] = [r"
+CREATE TABLE reviews (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              TEXT NOT NULL UNIQUE,
+    route           TEXT NOT NULL,
+    created_ms      INTEGER NOT NULL,
+    request         BLOB NOT NULL,
+    answer          BLOB,
+    decision        INTEGER,
+    model           TEXT,
+    release         TEXT,
+    note            TEXT NOT NULL,
+    status          TEXT NOT NULL CHECK (status IN ('pending', 'resolved')),
+    resolution      TEXT,
+    resolved_ms     INTEGER,
+    CHECK ((status = 'resolved') = (resolution IS NOT NULL)),
+    CHECK ((status = 'resolved') = (resolved_ms IS NOT NULL))
+) STRICT;
+CREATE INDEX reviews_by_route ON reviews (route, status, seq);
+CREATE INDEX reviews_by_status ON reviews (status, seq);
+CREATE INDEX reviews_resolved ON reviews (resolved_ms, seq) WHERE status = 'resolved';
+
+CREATE TABLE incidents (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    policy          TEXT NOT NULL,
+    key             TEXT NOT NULL,
+    severity        INTEGER NOT NULL,
+    title           TEXT NOT NULL,
+    detail          TEXT NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('open', 'closed')),
+    opened_ms       INTEGER NOT NULL,
+    last_seen_ms    INTEGER NOT NULL,
+    count           INTEGER NOT NULL,
+    closed_ms       INTEGER,
+    closed_by       TEXT
+) STRICT;
+CREATE UNIQUE INDEX incidents_open ON incidents (policy, key) WHERE state = 'open';
+CREATE INDEX incidents_by_state ON incidents (state, id);
+
+CREATE TABLE rollout_events (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    model           TEXT NOT NULL,
+    at_ms           INTEGER NOT NULL,
+    event           TEXT NOT NULL
+) STRICT;
+CREATE INDEX rollout_events_by_model ON rollout_events (model, id);
+
+CREATE TABLE activations (
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,
+    policy           TEXT NOT NULL,
+    revision         INTEGER NOT NULL,
+    digest           TEXT NOT NULL,
+    component_digest TEXT NOT NULL,
+    options          TEXT NOT NULL,
+    at_ms            INTEGER NOT NULL,
+    by_whom          TEXT NOT NULL,
+    source           TEXT NOT NULL
+) STRICT;
+CREATE INDEX activations_by_policy ON activations (policy, id);
+"];
+
+/// The schema that this version writes.
+pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;
+
+/// The schema of the database.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Applies what is missing, in one transaction: a database has either the old
+/// schema or the new one.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Read again inside the transaction: another process may have been first.
+    let from = usize::try_from(version(&transaction)?).unwrap_or(0);
+    for migration in MIGRATIONS.iter().skip(from) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", CURRENT)?;
+    transaction.commit()
+}
