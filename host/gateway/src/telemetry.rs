@@ -5,7 +5,7 @@
 //! what a request does with them is an atomic addition, or a short lock for a
 //! histogram. Gauges that mirror a state that somebody else holds (breakers,
 //! shares, revisions, queues) are read from there at each scrape
-//! ([`Telemetry::refresh`]) and nowhere else, so that they cannot go stale and
+//! ([`Telemetry::encode`]) and nowhere else, so that they cannot go stale and
 //! what was removed by a reload disappears.
 //!
 //! Label sets are bounded: their values are names out of the configuration
@@ -18,6 +18,7 @@ use crate::telemetry::labels::{One, Three, Two};
 use backstop::Severity;
 use backstop::record::{DecidedBy, DecisionPoint, DecisionRecord, FailureKind, RunOutcome};
 use backstop_core::fault::FailureClass;
+use backstop_core::input::BreakerState;
 use backstop_core::plan::STEPS_MAX;
 use backstop_core::verdict::Outcome;
 use parking_lot::Mutex;
@@ -127,32 +128,26 @@ pub enum ServedBy {
     Refuse,
 }
 
-/// State of a breaker, as the gauge shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum BreakerLevel {
-    /// Calls pass: 0.
-    Closed = 0,
-    /// Probes pass: 1.
-    HalfOpen = 1,
-    /// No call passes: 2.
-    Open = 2,
-}
+/// The states of a breaker, in the order of the numbers that the gauge shows.
+const BREAKER_STATES: [BreakerState; 6] = [
+    BreakerState::Closed,
+    BreakerState::HalfOpen,
+    BreakerState::Open,
+    BreakerState::ForcedOpen,
+    BreakerState::Disabled,
+    BreakerState::MetricsOnly,
+];
 
-impl BreakerLevel {
-    const ALL: [BreakerLevel; 3] = [
-        BreakerLevel::Closed,
-        BreakerLevel::HalfOpen,
-        BreakerLevel::Open,
-    ];
-
-    /// The name in metrics and in the admin API.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            BreakerLevel::Closed => "closed",
-            BreakerLevel::HalfOpen => "half-open",
-            BreakerLevel::Open => "open",
-        }
+/// The number of `state` in the gauge: the higher of the first four, the less
+/// passes.
+fn breaker_number(state: BreakerState) -> usize {
+    match state {
+        BreakerState::Closed => 0,
+        BreakerState::HalfOpen => 1,
+        BreakerState::Open => 2,
+        BreakerState::ForcedOpen => 3,
+        BreakerState::Disabled => 4,
+        BreakerState::MetricsOnly => 5,
     }
 }
 
@@ -225,7 +220,7 @@ impl Drop for InFlight {
 pub struct ReleaseMetrics {
     ok: Counter,
     failed: Vec<Counter>,
-    transitions: [Counter; 3],
+    transitions: [Counter; BREAKER_STATES.len()],
 }
 
 impl ReleaseMetrics {
@@ -238,8 +233,8 @@ impl ReleaseMetrics {
     }
 
     /// Counts a change of the breaker's state.
-    pub fn breaker_went(&self, to: BreakerLevel) {
-        self.transitions[to as usize].inc();
+    pub fn breaker_went(&self, to: BreakerState) {
+        self.transitions[breaker_number(to)].inc();
     }
 }
 
@@ -332,7 +327,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Snapshot {
     /// Model, release, state of its breaker.
-    pub breakers: Vec<(String, String, BreakerLevel)>,
+    pub breakers: Vec<(String, String, BreakerState)>,
     /// Model, share of the candidate in per cent; 0 where no rollout runs.
     pub rollout_shares: Vec<(String, f64)>,
     /// Policy, number of the serving revision.
@@ -434,7 +429,7 @@ impl Telemetry {
         registry.register("attempts", "Calls of releases, by failure class; `ok` is success", self.attempts.clone());
         registry.register("fallbacks", "Requests served by another step than the first", self.fallbacks.clone());
         registry.register("verdicts", "Answers judged, by verdict", self.verdicts.clone());
-        registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open", self.breaker_state.clone());
+        registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only", self.breaker_state.clone());
         registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
         registry.register("policy_decisions", "Decisions, by who made the one that was applied", self.policy_decisions.clone());
         registry.register("policy_failures", "Runs of a policy that failed, by kind", self.policy_failures.clone());
@@ -499,7 +494,7 @@ impl Telemetry {
                         .get_or_create_owned(&with("class", class.as_str()))
                 })
                 .collect(),
-            transitions: BreakerLevel::ALL.map(|to| {
+            transitions: BREAKER_STATES.map(|to| {
                 self.breaker_transitions
                     .get_or_create_owned(&with("to", to.as_str()))
             }),
@@ -562,10 +557,10 @@ impl Telemetry {
 
     fn refresh(&self, snapshot: &Snapshot) {
         self.breaker_state.clear();
-        for (model, release, level) in &snapshot.breakers {
+        for (model, release, state) in &snapshot.breakers {
             self.breaker_state
                 .get_or_create(&[("model", model.clone()), ("release", release.clone())])
-                .set(*level as i64);
+                .set(breaker_number(*state) as i64);
         }
         self.rollout_share.clear();
         for (model, share) in &snapshot.rollout_shares {

@@ -14,7 +14,7 @@ pub mod sqlite;
 pub use incidents::Incidents;
 pub use sqlite::SqliteStore;
 
-use backstop::{BoxFuture, IncidentReport, PolicyOptions, Severity};
+use backstop::{BoxFuture, DecisionId, IncidentReport, PolicyOptions, RevisionInfo, Severity};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ pub struct NewReview {
     /// The answer's body, where a model gave one.
     pub answer: Option<Bytes>,
     /// The decision that sent it here.
-    pub decision: Option<u64>,
+    pub decision: Option<DecisionId>,
     /// The model that answered.
     pub model: Option<String>,
     /// The release that answered.
@@ -241,6 +241,23 @@ pub struct Activation {
     /// Where the component came from, or why the host went back: a path,
     /// `builtin:NAME`, `upload`, `roll-back`, `revert`.
     pub source: String,
+}
+
+impl Activation {
+    /// What to keep about `revision`, which began to serve at `at_ms`.
+    pub fn of(revision: &RevisionInfo, at_ms: u64, by: &str, source: &str) -> Activation {
+        Activation {
+            id: 0,
+            policy: revision.policy.to_string(),
+            revision: revision.number,
+            digest: revision.digest.to_string(),
+            component_digest: revision.component_digest.to_string(),
+            options: revision.options.clone(),
+            at_ms,
+            by: by.to_owned(),
+            source: source.to_owned(),
+        }
+    }
 }
 
 /// Why a store did not do what it was asked. Nothing was changed.

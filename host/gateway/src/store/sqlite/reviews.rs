@@ -6,6 +6,7 @@ use super::super::{
 };
 use super::worker::OpError;
 use super::{from_ms, json_column, to_ms};
+use backstop::DecisionId;
 use backstop_core::text::cut;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -52,9 +53,9 @@ pub(super) fn add(
             to_ms(item.created_ms),
             item.request.as_ref(),
             item.answer.as_deref(),
-            // Record numbers are unsigned in Rust and signed in SQLite; the
+            // Decision numbers are unsigned in Rust and signed in SQLite; the
             // bits are kept.
-            item.decision.map(u64::cast_signed),
+            item.decision.map(|id| id.0.cast_signed()),
             item.model,
             item.release,
             item.note,
@@ -217,7 +218,9 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Review> {
             created_ms: from_ms(row.get(2)?),
             request: row.get::<_, Vec<u8>>(3)?.into(),
             answer: row.get::<_, Option<Vec<u8>>>(4)?.map(Bytes::from),
-            decision: row.get::<_, Option<i64>>(5)?.map(i64::cast_unsigned),
+            decision: row
+                .get::<_, Option<i64>>(5)?
+                .map(|id| DecisionId(id.cast_unsigned())),
             model: row.get(6)?,
             release: row.get(7)?,
             note: row.get(8)?,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::store::{Incidents, Order, ReviewOutcome, ReviewStatus};
-use backstop::{IncidentSink, PolicyOptions};
+use backstop::{DecisionId, IncidentSink, PolicyOptions};
 use bytes::Bytes;
 use serde_json::json;
 use std::sync::mpsc;
@@ -22,7 +22,7 @@ fn item(route: &str, note: &str) -> NewReview {
         created_ms: 1_700_000_000_000,
         request: Bytes::from_static(b"{\"amount\": 1}"),
         answer: Some(Bytes::from_static(b"\xff not text")),
-        decision: Some(u64::MAX),
+        decision: Some(DecisionId(u64::MAX)),
         model: Some("fraud".into()),
         release: Some("r1".into()),
         note: note.into(),
