@@ -14,6 +14,7 @@
 //!   checks that it passes before it is applied;
 //! - [`metric`]: the vocabulary of evidence;
 //! - [`split`], [`breaker`]: which release serves a caller, and whether it may;
+//! - [`plan_run`]: a plan's execution: retries, backoff, deadline, races;
 //! - [`evidence`]: the store behind metric queries, on [`window`], [`sketch`]
 //!   and [`stats`].
 
@@ -23,6 +24,7 @@ pub mod fault;
 pub mod input;
 pub mod metric;
 pub mod plan;
+pub mod plan_run;
 pub mod rollout;
 pub mod sketch;
 pub mod split;
