@@ -1,0 +1,32 @@
+//! The configuration: what was applied, what was refused, reload.
+
+use super::AdminState;
+use super::error::ApiError;
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+/// `GET /admin/v1/config`.
+pub(super) async fn status(State(state): State<AdminState>) -> Json<Value> {
+    Json(json!(*state.reloader.status()))
+}
+
+/// `POST /admin/v1/reload`: reads the configuration again and answers when it
+/// was applied or refused. Requests that arrive while one runs share the next.
+pub(super) async fn reload(State(state): State<AdminState>) -> Result<Json<Value>, ApiError> {
+    match state.reloader.reload().await {
+        Ok(status) if status.synchronized => Ok(Json(json!(*status))),
+        Ok(status) => Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "config_refused",
+            "the configuration was refused; the last good one still serves",
+        )
+        .with("mistakes", json!(status.mistakes))),
+        Err(error) => Err(ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            error.to_string(),
+        )),
+    }
+}

@@ -1,0 +1,212 @@
+//! What the admin plane needs of the gateway that runs.
+//!
+//! The gateway implements [`Control`]; tests implement it with a few fields.
+//! Policies are not in it: they come straight from [`backstop::Host`].
+
+use crate::config::ComponentSource;
+use crate::store::Review;
+use backstop::{BoxFuture, DecisionId};
+use backstop_core::breaker::BreakerMetrics;
+use backstop_core::input::BreakerState;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+/// One condition of readiness.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What is checked, for example `sandbox`.
+    pub name: &'static str,
+    /// Whether it holds.
+    pub ok: bool,
+    /// Why it does not, or what was found.
+    pub detail: String,
+}
+
+/// A release of a model, and how it is doing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ReleaseStatus {
+    /// Its name.
+    pub name: String,
+    /// The provider that runs it.
+    pub provider: String,
+    /// What the provider calls it.
+    pub upstream_model: Option<String>,
+    /// Its share of the model's traffic, in per cent.
+    pub share_percent: f64,
+    /// Its breaker.
+    pub breaker: BreakerStatus,
+}
+
+/// State and figures of a breaker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BreakerStatus {
+    /// The state.
+    pub state: BreakerState,
+    /// Share of failed calls in the window, in per cent; none with too few.
+    pub failure_rate: Option<f64>,
+    /// Share of slow calls in the window, in per cent; none with too few.
+    pub slow_call_rate: Option<f64>,
+    /// Calls in the window.
+    pub calls: u32,
+    /// Failed calls in the window.
+    pub failed_calls: u32,
+    /// Calls that it refused since the start.
+    pub refused_calls: u64,
+}
+
+impl From<&BreakerMetrics> for BreakerStatus {
+    fn from(metrics: &BreakerMetrics) -> Self {
+        BreakerStatus {
+            state: metrics.state,
+            failure_rate: metrics.failure_rate,
+            slow_call_rate: metrics.slow_call_rate,
+            calls: metrics.buffered_calls,
+            failed_calls: metrics.failed_calls,
+            refused_calls: metrics.not_permitted_calls,
+        }
+    }
+}
+
+/// A model and its releases.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelStatus {
+    /// Its name.
+    pub name: String,
+    /// The stable release.
+    pub stable: String,
+    /// All releases, in the order of the configuration.
+    pub releases: Vec<ReleaseStatus>,
+}
+
+/// Where a rollout stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutPhase {
+    /// The candidate takes a share.
+    Running,
+    /// Nobody asks the policy until a person resumes.
+    Paused,
+    /// The candidate became the stable release.
+    Promoted,
+    /// The traffic went back.
+    RolledBack,
+}
+
+/// A rollout.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RolloutStatus {
+    /// The model.
+    pub model: String,
+    /// The release that is tried.
+    pub candidate: String,
+    /// The release that serves the rest.
+    pub stable: String,
+    /// The policy that assesses it.
+    pub policy: Option<String>,
+    /// Where it stands.
+    pub phase: RolloutPhase,
+    /// The candidate's share, in per cent.
+    pub share_percent: f64,
+    /// Its share after the next advance; none when that would promote.
+    pub next_share_percent: Option<f64>,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub began_ms: u64,
+    /// When the present share was set.
+    pub step_since_ms: u64,
+    /// What was last decided about it.
+    pub last_directive: Option<String>,
+    /// Why.
+    pub last_reason: Option<String>,
+    /// The decision's record.
+    pub last_decision: Option<DecisionId>,
+}
+
+/// What a person may do to a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutCommand {
+    /// Ask the policy no more.
+    Pause,
+    /// Ask it again.
+    Resume,
+    /// Give the traffic back to the stable release.
+    Abort,
+    /// Make the candidate the stable release.
+    Promote,
+}
+
+impl RolloutCommand {
+    /// The name in paths and in the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RolloutCommand::Pause => "pause",
+            RolloutCommand::Resume => "resume",
+            RolloutCommand::Abort => "abort",
+            RolloutCommand::Promote => "promote",
+        }
+    }
+}
+
+/// Why the gateway did not do what an operator asked. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// There is no such thing.
+    #[error("no {what} `{name}`")]
+    NotFound {
+        /// Model, rollout, builtin …
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// It is in a state in which that cannot be done.
+    #[error("{0}")]
+    Conflict(String),
+    /// What was asked for cannot be right.
+    #[error("{0}")]
+    Invalid(String),
+    /// The gateway cannot do it now.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// The gateway, as the admin plane sees it.
+pub trait Control: Send + Sync + 'static {
+    /// What must hold before callers may be sent here, besides what the admin
+    /// plane checks itself (the store, the configuration).
+    fn readiness(&self) -> Vec<Check>;
+
+    /// All models.
+    fn models(&self) -> Vec<ModelStatus>;
+
+    /// All rollouts that are configured.
+    fn rollouts(&self) -> Vec<RolloutStatus>;
+
+    /// Does `command` to the rollout of `model`, and keeps in the store that
+    /// `by` wanted it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`]; nothing was changed.
+    fn command_rollout(
+        &self,
+        model: &str,
+        command: RolloutCommand,
+        by: Option<String>,
+    ) -> BoxFuture<'_, Result<RolloutStatus, ControlError>>;
+
+    /// Counts the label of a review that was just resolved: an event of the
+    /// metric `accuracy` for its model and release. Called once for each
+    /// review.
+    fn labelled(&self, review: &Review);
+
+    /// Reads a component; at most `bytes_max` of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`], with a text that names the file or the builtin.
+    fn load_component(
+        &self,
+        source: &ComponentSource,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Arc<[u8]>, ControlError>>;
+}

@@ -1,0 +1,131 @@
+//! The newest decisions.
+
+use super::error::ApiError;
+use super::{AdminState, page};
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use backstop::record::{Input, Output, RunOutcome};
+use backstop::{DecisionId, DecisionPoint, DecisionRecord};
+use backstop_core::plan::Action;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListQuery {
+    limit: Option<u32>,
+    policy: Option<String>,
+    route: Option<String>,
+    point: Option<DecisionPoint>,
+}
+
+/// `GET /admin/v1/decisions`: a line for each of the newest, newest first.
+pub(super) async fn list(
+    State(state): State<AdminState>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Value>, ApiError> {
+    let Query(query) = query?;
+    let limit = page(query.limit) as usize;
+    let records = state.host.records();
+    let unfiltered = query.policy.is_none() && query.route.is_none() && query.point.is_none();
+    // What the filter drops must not shorten the page; the ring is bounded.
+    let newest = records.newest(if unfiltered { limit } else { usize::MAX });
+    let data: Vec<_> = newest
+        .iter()
+        .filter(|record| query.wants(record))
+        .take(limit)
+        .map(|record| summary(record))
+        .collect();
+    Ok(Json(json!({"data": data, "dropped": records.dropped()})))
+}
+
+impl ListQuery {
+    fn wants(&self, record: &DecisionRecord) -> bool {
+        let of_policy = self
+            .policy
+            .as_deref()
+            .is_none_or(|policy| *record.revision.policy == *policy);
+        let of_route = self
+            .route
+            .as_deref()
+            .is_none_or(|route| subject(&record.input).1 == route);
+        of_policy && of_route && self.point.is_none_or(|point| record.input.point() == point)
+    }
+}
+
+/// `GET /admin/v1/decisions/{id}`: the whole record.
+pub(super) async fn one(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let parsed: DecisionId = id
+        .parse()
+        .map_err(|_| ApiError::invalid("a decision's id is 16 hexadecimal digits"))?;
+    match state.host.records().get(parsed) {
+        Some(record) => Ok(Json(json!(*record))),
+        None => Err(ApiError::not_found("decision", &id)),
+    }
+}
+
+/// What a list shows of a record.
+fn summary(record: &DecisionRecord) -> Value {
+    let (kind, name) = subject(&record.input);
+    let (applied, reason) = told(&record.applied);
+    let failure = match &record.outcome {
+        RunOutcome::Failed { kind, detail, .. } => Some(json!({"kind": kind, "detail": detail})),
+        _ => None,
+    };
+    json!({
+        "id": record.id,
+        "at_ms": record.moment.now_ms,
+        "point": record.input.point(),
+        "policy": record.revision.policy,
+        "revision": record.revision.number,
+        kind: name,
+        "decided_by": record.decided_by,
+        "applied": applied,
+        "reason": reason,
+        "failure": failure,
+        "fuel": record.cost.fuel,
+        "guest_ns": record.cost.guest_ns,
+        "host_ns": record.cost.host_ns,
+    })
+}
+
+/// What a decision is about: a route, or a model for rollouts.
+fn subject(input: &Input) -> (&'static str, &str) {
+    match input {
+        Input::Fallback(request) | Input::Threshold(request, _) => ("route", &request.route),
+        Input::Rollback(rollout) => ("model", &rollout.model),
+    }
+}
+
+/// What was applied, in a few words, and why.
+fn told(output: &Output) -> (String, String) {
+    match output {
+        Output::Plan(plan) => {
+            let steps: Vec<_> = plan.steps.iter().map(|step| word(&step.action)).collect();
+            let reason = plan.steps.first().map(|step| step.reason.clone());
+            (steps.join(" → "), reason.unwrap_or_default())
+        }
+        Output::Verdict(verdict) => (verdict.outcome.as_str().to_owned(), verdict.reason.clone()),
+        Output::Assessment(assessment) => (
+            assessment.directive.as_str().to_owned(),
+            assessment.reason.clone(),
+        ),
+    }
+}
+
+fn word(action: &Action) -> String {
+    match action {
+        Action::Call(call) => call.model.clone(),
+        Action::Race(race) => {
+            let models: Vec<_> = race.calls.iter().map(|call| &*call.model).collect();
+            format!("race({})", models.join(", "))
+        }
+        Action::Rules(rules) => format!("rules({rules})"),
+        Action::Review { .. } => "review".to_owned(),
+        Action::Refuse { status, .. } => format!("refuse({status})"),
+    }
+}

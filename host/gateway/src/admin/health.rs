@@ -1,0 +1,151 @@
+//! Probes and metrics.
+
+use super::error::{ApiError, chain};
+use super::{AdminState, Check, guard};
+use crate::telemetry::{CONTENT_TYPE, Snapshot};
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER};
+use http::{HeaderMap, StatusCode, Uri};
+use serde_json::json;
+use std::time::Duration;
+
+/// How long a scrape or a probe waits for the store, which waits for locks of
+/// other processes itself.
+const STORE_WAIT: Duration = Duration::from_millis(500);
+
+/// `GET /livez`: the process answers.
+pub(super) async fn live() -> &'static str {
+    "ok\n"
+}
+
+/// `GET /readyz`: 200 when callers may be sent here, else 503 with what is
+/// missing. The checks' details are for those with access only.
+pub(super) async fn ready(
+    State(state): State<AdminState>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    let mut checks = vec![
+        sandbox_check(),
+        config_check(&state),
+        store_check(&state).await,
+    ];
+    checks.extend(state.control.readiness());
+    let ready = checks.iter().all(|check| check.ok);
+    let access = guard::has_access(&state, &headers, &uri);
+    let checks: Vec<_> = checks
+        .into_iter()
+        .map(|check| {
+            if access {
+                json!(check)
+            } else {
+                json!({"name": check.name, "ok": check.ok})
+            }
+        })
+        .collect();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (
+        status,
+        [(CACHE_CONTROL, "no-store")],
+        Json(json!({"ready": ready, "checks": checks})),
+    )
+        .into_response()
+}
+
+fn sandbox_check() -> Check {
+    // A `Host` exists only after its self-test has passed.
+    Check {
+        name: "sandbox",
+        ok: true,
+        detail: "every limit stopped the guest that it is there for".to_owned(),
+    }
+}
+
+/// A refused reload is no reason to take the gateway out of service: the last
+/// good configuration serves. One must have been applied, though.
+fn config_check(state: &AdminState) -> Check {
+    let status = state.reloader.status();
+    let (ok, detail) = match (&status.applied, status.synchronized) {
+        (None, _) => (false, "no configuration was applied yet".to_owned()),
+        (Some(_), true) => (true, "the configuration on disk serves".to_owned()),
+        (Some(_), false) => (
+            true,
+            "the configuration on disk was refused; the last good one serves".to_owned(),
+        ),
+    };
+    Check {
+        name: "config",
+        ok,
+        detail,
+    }
+}
+
+async fn store_check(state: &AdminState) -> Check {
+    let (ok, detail) = match tokio::time::timeout(STORE_WAIT, state.store.check()).await {
+        Ok(Ok(())) => (true, "takes reviews".to_owned()),
+        Ok(Err(error)) => (false, chain(&error)),
+        Err(_) => (false, format!("did not answer within {STORE_WAIT:?}")),
+    };
+    Check {
+        name: "store",
+        ok,
+        detail,
+    }
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(state): State<AdminState>) -> Result<Response, ApiError> {
+    let snapshot = snapshot(&state).await;
+    let text = state.telemetry.encode(&snapshot).map_err(|_| {
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "metrics_failed",
+            "encode the metrics",
+        )
+    })?;
+    Ok(([(CONTENT_TYPE_HEADER, CONTENT_TYPE)], text).into_response())
+}
+
+async fn snapshot(state: &AdminState) -> Snapshot {
+    let mut snapshot = Snapshot {
+        records_dropped: state.host.records().dropped(),
+        incidents_dropped: state.incidents.dropped(),
+        ..Snapshot::default()
+    };
+    for model in state.control.models() {
+        for release in model.releases {
+            let state = release.breaker.state;
+            let names = (model.name.clone(), release.name);
+            snapshot.breakers.push((names.0, names.1, state));
+        }
+    }
+    for rollout in state.control.rollouts() {
+        let share = (rollout.model, rollout.share_percent);
+        snapshot.rollout_shares.push(share);
+    }
+    for policy in state.host.policies() {
+        let name = policy.name.to_string();
+        snapshot
+            .policy_revisions
+            .push((name.clone(), policy.serving.number));
+        snapshot.policies_suspended.push((name, policy.suspended));
+    }
+    // Metrics matter most when something is broken: a store that does not
+    // answer leaves its last figures and takes nothing else away.
+    let store = async {
+        let pending = state.store.reviews_pending().await.ok();
+        let open = state.store.incidents_open().await.ok();
+        (pending, open)
+    };
+    if let Ok((pending, open)) = tokio::time::timeout(STORE_WAIT, store).await {
+        snapshot.reviews_pending = pending;
+        snapshot.incidents_open = open;
+    }
+    snapshot
+}

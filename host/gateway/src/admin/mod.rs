@@ -1,0 +1,188 @@
+//! The admin plane: what operators see and do.
+//!
+//! [`router`] makes the axum router; [`AdminState`] is what it works on. In
+//! reading order: [`control`] (what is needed of the running gateway), `guard`
+//! (who may), `error`, then one file for each part of the API.
+//!
+//! | path | |
+//! |---|---|
+//! | `GET /` | dashboard |
+//! | `GET /livez`, `/readyz` | probes; open to all |
+//! | `GET /metrics` | OpenMetrics |
+//! | `GET /admin/v1/policies`, `…/{name}`, `…/{name}/history` | policies |
+//! | `POST /admin/v1/policies/{name}/activate`, `…/rollback` | change one |
+//! | `GET /admin/v1/decisions`, `…/{id}` | newest decisions |
+//! | `GET /admin/v1/models`, `/admin/v1/rollouts` | releases and rollouts |
+//! | `POST /admin/v1/rollouts/{model}/{command}` | `pause`, `resume`, `abort`, `promote` |
+//! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
+//! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
+//! | `GET /admin/v1/config`; `POST /admin/v1/reload` | configuration |
+//!
+//! Lists are `{"data": […]}`, errors `{"error": {"message", "code", …}}`.
+//! Bodies and pages are bounded.
+
+mod config;
+pub mod control;
+mod dashboard;
+mod decisions;
+mod error;
+mod guard;
+mod health;
+mod incidents;
+mod models;
+mod policies;
+mod reviews;
+
+pub use control::{
+    BreakerStatus, Check, Control, ControlError, ModelStatus, ReleaseStatus, RolloutCommand,
+    RolloutPhase, RolloutStatus,
+};
+
+use crate::config::Secret;
+use crate::reload::Reloader;
+use crate::store::{Incidents, PAGE_MAX, Store};
+use crate::telemetry::Telemetry;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::routing::{get, post};
+use backstop::Host;
+use error::ApiError;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+
+/// Largest body of a request that carries no component: a resolution with a
+/// corrected answer in it.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// What a JSON envelope may add to the size of settings.
+const PAGE_DEFAULT: u32 = 50;
+/// Uploads of components that are held in memory at once. The host compiles
+/// one at a time anyway.
+const UPLOADS_MAX: usize = 4;
+
+/// What the admin plane works on. Cheap to clone.
+#[derive(Clone)]
+pub struct AdminState {
+    host: Host,
+    control: Arc<dyn Control>,
+    store: Arc<dyn Store>,
+    incidents: Incidents,
+    telemetry: Arc<Telemetry>,
+    reloader: Reloader,
+    token: Option<Secret>,
+    component_bytes_max: usize,
+    uploads: Arc<Semaphore>,
+}
+
+/// What an [`AdminState`] is made of.
+pub struct AdminParts {
+    /// The policy host.
+    pub host: Host,
+    /// The running gateway.
+    pub control: Arc<dyn Control>,
+    /// Reviews, incidents, histories.
+    pub store: Arc<dyn Store>,
+    /// The host's incident sink.
+    pub incidents: Incidents,
+    /// The metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Reloads the configuration.
+    pub reloader: Reloader,
+    /// The token that is asked for. Without one the listener must be on
+    /// loopback; the configuration sees to that.
+    pub token: Option<Secret>,
+    /// Largest component that is accepted, in bytes.
+    pub component_bytes_max: usize,
+}
+
+impl AdminState {
+    /// Puts the state together.
+    pub fn new(parts: AdminParts) -> AdminState {
+        AdminState {
+            host: parts.host,
+            control: parts.control,
+            store: parts.store,
+            incidents: parts.incidents,
+            telemetry: parts.telemetry,
+            reloader: parts.reloader,
+            token: parts.token,
+            component_bytes_max: parts.component_bytes_max,
+            uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+        }
+    }
+}
+
+impl std::fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminState").finish_non_exhaustive()
+    }
+}
+
+/// The router of the admin plane.
+pub fn router(state: AdminState) -> Router {
+    let activate = post(policies::activate).layer(DefaultBodyLimit::max(state.component_bytes_max));
+    let api = Router::new()
+        .route("/policies", get(policies::list))
+        .route("/policies/{name}", get(policies::one))
+        .route("/policies/{name}/history", get(policies::history))
+        .route("/policies/{name}/activate", activate)
+        .route("/policies/{name}/rollback", post(policies::roll_back))
+        .route("/decisions", get(decisions::list))
+        .route("/decisions/{id}", get(decisions::one))
+        .route("/models", get(models::list))
+        .route("/rollouts", get(models::rollouts))
+        .route("/rollouts/{model}/{command}", post(models::command))
+        .route("/reviews", get(reviews::list))
+        .route("/reviews/{id}", get(reviews::one))
+        .route("/reviews/{id}/resolve", post(reviews::resolve))
+        .route("/incidents", get(incidents::list))
+        .route("/incidents/{id}/close", post(incidents::close))
+        .route("/config", get(config::status))
+        .route("/reload", post(config::reload));
+    let guarded = Router::new()
+        .nest("/admin/v1", api)
+        .route("/metrics", get(health::metrics))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            guard::require_access,
+        ));
+    Router::new()
+        .route("/", get(dashboard::page))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(state)
+}
+
+async fn not_found(uri: http::Uri) -> ApiError {
+    ApiError::not_found("path", uri.path())
+}
+
+async fn method_not_allowed(method: http::Method) -> ApiError {
+    ApiError::new(
+        http::StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{method} is not for this path"),
+    )
+}
+
+/// How many items a list returns: `limit`, 50 without one, never more than
+/// [`PAGE_MAX`].
+fn page(limit: Option<u32>) -> u32 {
+    limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
+}
+
+#[cfg(test)]
+mod tests;
