@@ -3,7 +3,7 @@
 //! Everything here that is public is for the macro only.
 
 use crate::bindings::base::exports::backstop::policy::lifecycle;
-use crate::settings::{self, Settings};
+use crate::settings;
 use crate::{Policy, Problem, Problems};
 
 /// What a policy's package says about itself, and the decision points that it
@@ -28,7 +28,12 @@ pub trait Exported: Policy {
 
 /// Answers `describe`.
 pub fn describe<P: Exported>() -> lifecycle::Description {
-    let name = P::NAME.map_or_else(|| P::PACKAGE.name.replace('_', "-"), str::to_owned);
+    // Not `str::replace`, which brings a string searcher along.
+    let dashes = |byte| char::from(if byte == b'_' { b'-' } else { byte });
+    let name = match P::NAME {
+        Some(name) => name.to_owned(),
+        None => P::PACKAGE.name.bytes().map(dashes).collect(),
+    };
     lifecycle::Description {
         name,
         version: P::VERSION.unwrap_or(P::PACKAGE.version).to_owned(),
@@ -43,12 +48,8 @@ pub fn describe<P: Exported>() -> lifecycle::Description {
 /// # Errors
 /// Settings that do not deserialise, or the policy's own problems.
 pub fn configure<P: Policy>(text: &str) -> Result<P, Problems> {
-    let settings = <P::Settings as Settings>::from_json(text).map_err(|message| {
-        Problems::from(Problem {
-            path: String::new(),
-            message,
-        })
-    })?;
+    let settings = crate::json::from_str(text)
+        .map_err(|(path, message)| Problems::from(Problem { path, message }))?;
     P::configure(settings)
 }
 

@@ -8,6 +8,7 @@ mod decision;
 mod export;
 mod failure;
 pub mod incident;
+mod json;
 pub mod log;
 pub mod metrics;
 pub mod models;

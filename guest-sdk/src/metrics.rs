@@ -187,7 +187,8 @@ impl From<MetricsError> for Abstain {
 /// Joins without the formatting machinery, which costs a small policy some
 /// kilobytes.
 pub(crate) fn quoted(before: &str, name: &str, after: &str) -> Abstain {
-    Abstain {
-        reason: [before, name, after].concat(),
-    }
+    let mut reason = String::from(before);
+    reason.push_str(name);
+    reason.push_str(after);
+    Abstain { reason }
 }

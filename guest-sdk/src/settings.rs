@@ -46,15 +46,7 @@ pub trait Shaped {
 }
 
 /// What a policy takes as settings: any type with a schema that deserialises.
-pub trait Settings: Shaped + DeserializeOwned {
-    /// Reads the settings from JSON text.
-    ///
-    /// # Errors
-    /// Says what could not be read.
-    fn from_json(text: &str) -> Result<Self, String> {
-        serde_json::from_str(text).map_err(|error| error.to_string())
-    }
-}
+pub trait Settings: Shaped + DeserializeOwned {}
 
 impl<T: Shaped + DeserializeOwned> Settings for T {}
 

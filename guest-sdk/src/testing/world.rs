@@ -195,7 +195,7 @@ pub(crate) mod requests {
 
     /// A scripted request.
     #[derive(Debug, Clone, Default)]
-    pub struct Request {
+    pub(crate) struct Request {
         pub(crate) route: String,
         pub(crate) candidates: Vec<Candidate>,
         pub(crate) rules: Vec<String>,
@@ -249,7 +249,7 @@ pub(crate) mod answers {
 
     /// A scripted answer.
     #[derive(Debug, Clone, Default)]
-    pub struct Answer {
+    pub(crate) struct Answer {
         pub(crate) model: String,
         pub(crate) release: String,
         pub(crate) step: u32,
@@ -318,7 +318,7 @@ pub(crate) mod rollouts {
 
     /// A scripted rollout.
     #[derive(Debug, Clone)]
-    pub struct Rollout {
+    pub(crate) struct Rollout {
         pub(crate) model: String,
         pub(crate) candidate: String,
         pub(crate) stable: String,
