@@ -1,9 +1,55 @@
 //! An AI gateway whose decisions are made by Backstop policies.
+//!
+//! In the order in which a gateway comes to be and a request passes through:
+//!
+//! - [`config`]: one TOML file, resolved completely or refused with every
+//!   mistake;
+//! - [`gateway`]: the running state, built whole from a configuration and
+//!   swapped by one pointer;
+//! - [`server`]: listeners, connections, graceful shutdown;
+//! - `http`: the data plane's paths; `execute`: from a request through its
+//!   plan to an answer;
+//! - [`plant`], [`release`], [`upstream`], [`openai`]: what a plan is executed
+//!   on;
+//! - [`evidence`], [`rollouts`], [`store`]: what is learnt, moved and kept;
+//! - [`admin`], [`reload`], [`telemetry`]: what operators see and do.
+//!
+//! The shortest way to a running gateway:
+//!
+//! ```no_run
+//! use backstop_gateway::gateway::{Gateway, GatewayParts};
+//! use backstop_gateway::server::Server;
+//!
+//! async fn serve(
+//!     config: backstop_gateway::config::Config,
+//!     parts: GatewayParts,
+//! ) -> Result<(), Box<dyn std::error::Error>> {
+//!     let listener = tokio::net::TcpListener::bind(config.server.listen).await?;
+//!     let gateway = Gateway::start(config, parts).await?;
+//!     let ctrl_c = async {
+//!         tokio::signal::ctrl_c().await.ok();
+//!     };
+//!     Server::new(gateway, listener).run(ctrl_c).await;
+//!     Ok(())
+//! }
+//! ```
 
 pub mod admin;
+pub mod caller;
+pub mod clock;
+pub mod components;
 pub mod config;
+pub mod evidence;
+mod execute;
+pub mod gateway;
+mod http;
 pub mod openai;
+pub mod plant;
+pub mod release;
 pub mod reload;
+pub mod rollouts;
+pub mod server;
 pub mod store;
+mod targets;
 pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,253 @@
+//! One attempt: permission, call, attribution, judgement.
+
+use super::Run;
+use super::judge::{self, Judged};
+use crate::clock::millis;
+use crate::config::Retry;
+use crate::release::{Lease, Model, NotNow, Release};
+use crate::upstream::{self, Complete, Failure, Reply, StreamReply, Timeouts};
+use backstop_core::input::Attempt;
+use backstop_core::plan_run::{Call, CallEnd};
+use backstop_core::verdict::Outcome;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Added to a wait that a provider asked for, because its breaker lets the
+/// first call pass strictly after it.
+const AFTER_THE_WAIT: Duration = Duration::from_millis(2);
+/// How much of a stream's text is kept for reviewers and threshold policies:
+/// several times the longest answer of a chat model.
+const TEXT_BYTES_KEPT: usize = 64 << 10;
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// A whole answer, and what was made of it where anybody judges.
+    Answered {
+        release: Arc<Release>,
+        complete: Box<Complete>,
+        judged: Option<Judged>,
+    },
+    /// A stream, with its first event. Nothing is recorded yet: whoever passes
+    /// it on says how it ended.
+    Streaming(Box<(Lease, StreamReply)>),
+    /// The call failed, after so many milliseconds.
+    Failed(Box<Failure>, u32),
+    /// The model was not called.
+    NotNow(NotNow),
+}
+
+impl Ended {
+    /// The same in the words of the plan's run. A review that the route has no
+    /// queue for is told as an escalation.
+    pub(super) fn told(&self, has_review: bool) -> CallEnd {
+        match self {
+            Ended::Answered {
+                complete, judged, ..
+            } => CallEnd::Answered {
+                outcome: match judged.as_ref().map(|judged| judged.outcome) {
+                    None => Outcome::Accept,
+                    Some(Outcome::Review) if !has_review => Outcome::Escalate,
+                    Some(outcome) => outcome,
+                },
+                delivered: false,
+                latency_ms: millis(complete.latency),
+            },
+            Ended::Streaming(streaming) => CallEnd::Answered {
+                outcome: Outcome::Accept,
+                delivered: true,
+                latency_ms: millis(streaming.1.first_token),
+            },
+            Ended::Failed(failure, latency_ms) => CallEnd::Failed {
+                class: failure.class,
+                retry_after_ms: failure
+                    .retry_after
+                    .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                delivered: false,
+                latency_ms: *latency_ms,
+            },
+            Ended::NotNow(_) => CallEnd::Refused,
+        }
+    }
+}
+
+/// What an attempt needs to know of the plan's run.
+#[derive(Debug)]
+pub(super) struct Assignment<'a> {
+    pub(super) call: Call,
+    pub(super) model: Option<Arc<Model>>,
+    pub(super) steps_left: u32,
+    /// Attempts that have ended before this one.
+    pub(super) attempts: Vec<Attempt>,
+    /// Ends the wait before a hedge early.
+    pub(super) hurry: &'a Notify,
+}
+
+/// Makes one attempt, after the wait that belongs to it.
+pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
+    let call = assignment.call;
+    if call.id.retry > 0 {
+        let wait = wait_before_repeat(&run.ask.route.spec().retry, &call);
+        tokio::time::sleep(wait).await;
+    } else if call.delay_ms > 0 {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(call.delay_ms)) => {}
+            () = assignment.hurry.notified() => {}
+        }
+    }
+    // Plans are checked against the route before they get here.
+    let Some(model) = &assignment.model else {
+        return Ended::NotNow(NotNow::Down);
+    };
+    let lease = match model.lease(&run.ask.key, run.gateway.clock()) {
+        Ok(lease) => lease,
+        Err(reason) => {
+            tracing::debug!(model = &**model.name(), %reason, "step passed over");
+            return Ended::NotNow(reason);
+        }
+    };
+    run.calls.fetch_add(1, Ordering::Relaxed);
+    let started = Instant::now();
+    match request(run, model, &lease, call).await {
+        Ok(Reply::Stream(reply)) => Ended::Streaming(Box::new((lease, reply))),
+        Ok(Reply::Complete(complete)) => answered(run, lease, complete, &assignment).await,
+        Err(failure) => failed(run, lease, failure, started),
+    }
+}
+
+async fn request(run: &Run, model: &Model, lease: &Lease, call: Call) -> Result<Reply, Failure> {
+    let ask = &run.ask;
+    run.gateway
+        .upstream()
+        .call(upstream::Call {
+            target: lease.release().target().clone(),
+            path: ask.path,
+            body: ask.body.clone(),
+            stream: ask.streaming,
+            timeouts: timeouts(run, model, lease.release(), call),
+            keep_text_bytes: if ask.route.keeps_text() {
+                TEXT_BYTES_KEPT
+            } else {
+                0
+            },
+        })
+        .await
+}
+
+/// Records a whole answer and has it judged.
+async fn answered(
+    run: &Run,
+    mut lease: Lease,
+    mut complete: Complete,
+    assignment: &Assignment<'_>,
+) -> Ended {
+    let route = run.ask.route.series();
+    lease.succeeded(Some(route));
+    let release = lease.release().clone();
+    let now_ms = run.gateway.clock().now_ms();
+    for series in release.series().into_iter().chain([route]) {
+        series.answer(now_ms, complete.latency, complete.facts.confidence);
+    }
+    let candidate = judge::Candidate {
+        release: &release,
+        step: assignment.call.id.step,
+        steps_left: assignment.steps_left,
+        facts: std::mem::take(&mut complete.facts),
+        body: &complete.body,
+        latency: complete.latency,
+        delivered: false,
+    };
+    let judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
+    Ended::Answered {
+        release,
+        complete: Box::new(complete),
+        judged,
+    }
+}
+
+/// Records a failure.
+fn failed(run: &Run, mut lease: Lease, failure: Failure, started: Instant) -> Ended {
+    lease.failed(Some(run.ask.route.series()), &failure);
+    let release = lease.release();
+    tracing::debug!(
+        route = &**run.ask.route.name(),
+        model = &**release.model(),
+        release = &**release.name(),
+        class = failure.class.as_str(),
+        detail = failure.detail,
+        "attempt failed"
+    );
+    Ended::Failed(Box::new(failure), millis(started.elapsed()))
+}
+
+/// The time for one attempt: what the plan's run allows, never more than the
+/// model is given.
+fn timeouts(run: &Run, model: &Model, release: &Release, call: Call) -> Timeouts {
+    let ms = Duration::from_millis;
+    let total = ms(call.timeout_ms).min(model.spec().timeout.unwrap_or(Duration::MAX));
+    Timeouts {
+        connect: release.connect_timeout().min(total),
+        first_token: ms(call.first_token_ms).min(total),
+        idle: run.ask.route.spec().timeouts.idle,
+        total,
+    }
+}
+
+/// How long to wait before a repetition: the route's backoff, and never less
+/// than the provider asked for, which is what the plan's run passes on.
+fn wait_before_repeat(retry: &Retry, call: &Call) -> Duration {
+    let exponent = i32::try_from(call.id.retry.saturating_sub(1)).unwrap_or(i32::MAX);
+    let grown = retry.backoff.as_secs_f64() * retry.backoff_multiplier.powi(exponent);
+    let wait = grown.min(retry.backoff_max.as_secs_f64());
+    let jitter = 1.0 + retry.backoff_jitter * (2.0 * fastrand::f64() - 1.0);
+    let wait = Duration::try_from_secs_f64(wait * jitter).unwrap_or(retry.backoff_max);
+    match call.delay_ms {
+        0 => wait,
+        asked_for => wait.max(Duration::from_millis(asked_for) + AFTER_THE_WAIT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backstop_core::plan_run::CallId;
+
+    const RETRY: Retry = Retry {
+        retries: 0,
+        backoff: Duration::from_millis(100),
+        backoff_multiplier: 2.0,
+        backoff_max: Duration::from_millis(300),
+        backoff_jitter: 0.0,
+        retry_after_max: Duration::from_secs(2),
+    };
+
+    fn wait_ms(retry: u32, delay_ms: u64) -> u128 {
+        let call = Call {
+            id: CallId {
+                step: 0,
+                racer: 0,
+                retry,
+            },
+            delay_ms,
+            timeout_ms: 1,
+            first_token_ms: 1,
+        };
+        wait_before_repeat(&RETRY, &call).as_millis()
+    }
+
+    #[test]
+    fn waits_grow_up_to_their_limit() {
+        assert_eq!(
+            [1, 2, 3, 4].map(|retry| wait_ms(retry, 0)),
+            [100, 200, 300, 300]
+        );
+    }
+
+    #[test]
+    fn a_provider_that_asks_for_a_wait_gets_it() {
+        assert_eq!(wait_ms(1, 1_000), 1_002);
+        assert_eq!(wait_ms(1, 1), 100);
+    }
+}

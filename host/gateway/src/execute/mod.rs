@@ -1,0 +1,123 @@
+//! The request path: from a request to an answer.
+//!
+//! [`serve`] asks the fallback policy for a plan, walks through its steps and
+//! delivers what comes of it. In the order of the path:
+//!
+//! - [`ask`]: the request, and the facts that policies see;
+//! - [`walk`]: from move to move, until something ends the plan;
+//! - [`attempt`]: one call of one model;
+//! - [`judge`]: the threshold policy, and review;
+//! - [`passing`]: streams after their first event.
+//!
+//! Always holds: the plan that is walked was checked against this request;
+//! each attempt is answered to its breaker and its evidence once; a request
+//! that its caller gave up is counted as cancelled and against nobody.
+
+pub(crate) mod ask;
+mod attempt;
+mod judge;
+mod passing;
+mod walk;
+
+pub(crate) use ask::{Ask, CallerKey, Heard};
+pub(crate) use passing::Passing;
+pub(crate) use walk::{Answer, End, LastFailure};
+
+use crate::gateway::Gateway;
+use crate::http::body::Body;
+use crate::http::deliver;
+use crate::telemetry::{InFlight, RequestOutcome, RouteMetrics};
+use backstop::record::DecisionId;
+use backstop_core::plan::Plan;
+use http::Response;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Instant;
+
+/// One request while its plan is walked.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) gateway: Gateway,
+    pub(crate) ask: Ask,
+    /// Id of the fallback decision; none for routes without such a policy.
+    pub(crate) decision: Option<DecisionId>,
+    /// Calls that were started.
+    calls: AtomicU32,
+    count: Count,
+}
+
+impl Run {
+    /// Calls of models that were started so far.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a request when it ends; as cancelled when nothing else was said.
+#[derive(Debug)]
+pub(crate) struct Count {
+    metrics: Arc<RouteMetrics>,
+    arrived: Instant,
+    counted: AtomicBool,
+    _in_flight: InFlight,
+}
+
+impl Count {
+    fn new(metrics: &Arc<RouteMetrics>, arrived: Instant) -> Self {
+        Count {
+            _in_flight: metrics.in_flight(),
+            metrics: metrics.clone(),
+            arrived,
+            counted: AtomicBool::new(false),
+        }
+    }
+
+    /// Says how the request ended; only the first word counts.
+    fn outcome(&self, outcome: RequestOutcome) {
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            self.metrics.request(outcome, self.arrived.elapsed());
+        }
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        self.outcome(RequestOutcome::Cancelled);
+    }
+}
+
+impl Run {
+    /// Says how the request ended.
+    pub(crate) fn outcome(&self, outcome: RequestOutcome) {
+        self.count.outcome(outcome);
+    }
+}
+
+/// Serves one request to a route.
+pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
+    let count = Count::new(ask.route.metrics(), ask.arrived);
+    let (plan, decision) = plan(gateway, &ask).await;
+    let run = Run {
+        gateway: gateway.clone(),
+        ask,
+        decision,
+        calls: AtomicU32::new(0),
+        count,
+    };
+    let end = walk::walk(&run, plan).await;
+    deliver::respond(run, end)
+}
+
+/// The plan for a request, and the id of the decision where a policy made it.
+async fn plan(gateway: &Gateway, ask: &Ask) -> (Arc<Plan>, Option<DecisionId>) {
+    let default = &ask.route.spec().default_plan;
+    let Some(policy) = ask.route.fallback() else {
+        return (default.clone(), None);
+    };
+    let decision = gateway
+        .host()
+        .decide_fallback(policy.handle(), ask.facts.clone(), default)
+        .await;
+    policy.metrics().decision(&decision.record);
+    (Arc::new(decision.value), Some(decision.record.id))
+}

@@ -1,0 +1,322 @@
+//! Walking through a plan: what [`PlanRun`] says is to be done next is done.
+//!
+//! The run decides (steps, repeats, races, what ends a plan); this module
+//! makes the calls, waits for them and remembers their answers until the run
+//! has said which of them matters. A step without a race is awaited in place;
+//! the calls of a race run together, and those that are not needed any more
+//! are dropped, which cancels them and counts against nobody.
+
+use super::Run;
+use super::attempt::{self, Assignment, Ended};
+use super::judge::{self, Item};
+use crate::release::{Lease, NotNow, Release};
+use crate::store::StoreError;
+use crate::upstream::{Complete, Failure, StreamReply};
+use backstop_core::input::Attempt;
+use backstop_core::plan::{Action, Plan, RACERS_MAX, RETRIES_MAX};
+use backstop_core::plan_run::{Call, CallId, Exhausted, Move, PlanRun, RetryLimits, RunOptions};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// What the walk through a plan came to.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// A model answered.
+    Answer(Box<Answer>),
+    /// A model answers with a stream.
+    Stream(Box<Streaming>),
+    /// Rules answer; their position among the route's.
+    Rules(usize),
+    /// People will answer.
+    Review {
+        /// Id of the item.
+        id: String,
+        /// True when a model's answer was judged, false for a plan's step.
+        judged: bool,
+    },
+    /// The plan declines.
+    Refused {
+        /// HTTP status, 400 to 599.
+        status: u16,
+        /// For the caller.
+        message: String,
+    },
+    /// Nothing gave an answer.
+    Failed(LastFailure),
+}
+
+/// A model's answer, accepted.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) release: Arc<Release>,
+    pub(crate) step: u32,
+    pub(crate) complete: Complete,
+    /// True when a threshold policy accepted it.
+    pub(crate) judged: bool,
+}
+
+/// A stream whose first event is here.
+#[derive(Debug)]
+pub(crate) struct Streaming {
+    pub(crate) lease: Lease,
+    pub(crate) step: u32,
+    pub(crate) steps_left: u32,
+    /// Attempts before this one.
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) reply: StreamReply,
+}
+
+/// Why no step gave an answer: the last thing that went wrong.
+#[derive(Debug)]
+pub(crate) enum LastFailure {
+    /// A call failed.
+    Failed(Box<Failure>),
+    /// A model could not be called.
+    NotNow(NotNow),
+    /// An answer was judged not good enough, and no step was left.
+    NotGoodEnough,
+    /// It was to go to people, but the queue did not take it.
+    Review(StoreError),
+}
+
+/// Walks through `plan`, which has been checked for this request.
+pub(super) async fn walk(run: &Run, plan: Arc<Plan>) -> End {
+    let hurries = [const { Notify::const_new() }; RACERS_MAX];
+    let mut walk = Walk {
+        run,
+        plan_run: PlanRun::new(plan, options(run)),
+        kept: Vec::new(),
+    };
+    let mut racing = None;
+    let mut next = walk.plan_run.begin(walk.now_ms());
+    loop {
+        next = match next {
+            Move::Call(call) if racing.is_none() => {
+                let ended = attempt::make(run, walk.assignment(call, &hurries)).await;
+                walk.told(call.id, ended)
+            }
+            Move::Call(call) => {
+                let racing = racing.get_or_insert_with(FuturesUnordered::new);
+                racing.push(one(run, walk.assignment(call, &hurries)));
+                walk.next_of(racing).await
+            }
+            Move::Race(calls) => {
+                let racing = racing.insert(FuturesUnordered::new());
+                for call in calls {
+                    racing.push(one(run, walk.assignment(call, &hurries)));
+                }
+                walk.next_of(racing).await
+            }
+            Move::Wait { hurry } => {
+                if let Some(id) = hurry
+                    && let Some(hurry) = hurries.get(id.racer as usize)
+                {
+                    hurry.notify_one();
+                }
+                let racing = racing.get_or_insert_with(FuturesUnordered::new);
+                walk.next_of(racing).await
+            }
+            end => {
+                drop(racing);
+                return walk.end(end).await;
+            }
+        };
+        if racing.as_ref().is_some_and(FuturesUnordered::is_empty) {
+            racing = None;
+        }
+    }
+}
+
+/// One call of a race, with its name.
+async fn one(run: &Run, assignment: Assignment<'_>) -> (CallId, Ended) {
+    let id = assignment.call.id;
+    (id, attempt::make(run, assignment).await)
+}
+
+/// The limits of a plan's run. Waits between repetitions are the route's own
+/// (`attempt`); the run adds what providers ask for.
+fn options(run: &Run) -> RunOptions {
+    let spec = run.ask.route.spec();
+    let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    RunOptions {
+        deadline_ms: u64::MAX,
+        timeout_ms: ms(spec.timeouts.total),
+        first_token_ms: ms(spec.timeouts.first_token),
+        retry: RetryLimits {
+            retries_max: RETRIES_MAX,
+            backoff_ms: 0,
+            backoff_ms_max: 0,
+            retry_after_ms_max: ms(spec.retry.retry_after_max),
+        },
+    }
+}
+
+struct Walk<'a> {
+    run: &'a Run,
+    plan_run: PlanRun,
+    /// What calls of the present step came to, oldest first.
+    kept: Vec<(CallId, Ended)>,
+}
+
+impl Walk<'_> {
+    fn now_ms(&self) -> u64 {
+        self.run.gateway.clock().now_ms()
+    }
+
+    fn assignment<'a>(&self, call: Call, hurries: &'a [Notify; RACERS_MAX]) -> Assignment<'a> {
+        let model = self.run.ask.route.model(self.plan_run.model(call.id));
+        Assignment {
+            call,
+            model: model.cloned(),
+            steps_left: self.plan_run.steps_left(call.id.step),
+            attempts: self.plan_run.attempts().to_vec(),
+            hurry: &hurries[call.id.racer as usize % RACERS_MAX],
+        }
+    }
+
+    /// Waits for the next call of a race to end, and tells the run.
+    async fn next_of<F>(&mut self, racing: &mut FuturesUnordered<F>) -> Move
+    where
+        F: Future<Output = (CallId, Ended)>,
+    {
+        match racing.next().await {
+            Some((id, ended)) => self.told(id, ended),
+            // A run that waits for calls that nobody makes; it never does.
+            None => Move::Exhausted(Exhausted::Refused),
+        }
+    }
+
+    /// Tells the run how a call ended, and keeps what it came to.
+    fn told(&mut self, id: CallId, ended: Ended) -> Move {
+        let end = ended.told(self.run.ask.route.spec().review);
+        if self
+            .kept
+            .last()
+            .is_some_and(|(last, _)| last.step != id.step)
+        {
+            self.kept.clear();
+        }
+        self.kept.push((id, ended));
+        self.plan_run.told(id, end, self.now_ms(), fastrand::f64())
+    }
+
+    /// What `call` came to.
+    fn take(&mut self, call: CallId) -> Option<Ended> {
+        let position = self.kept.iter().position(|(id, _)| *id == call)?;
+        Some(self.kept.swap_remove(position).1)
+    }
+
+    /// Carries out the move that ended the run.
+    async fn end(mut self, end: Move) -> End {
+        match end {
+            Move::Deliver(id) => self.deliver(id),
+            Move::Rules { step } => match self.action(step) {
+                Some(Action::Rules(name)) => match self.run.ask.route.rules_position(name) {
+                    Some(position) => End::Rules(position),
+                    None => self.exhausted(),
+                },
+                _ => self.exhausted(),
+            },
+            Move::Refuse { step } => match self.action(step) {
+                Some(Action::Refuse { status, message }) => End::Refused {
+                    status: *status,
+                    message: message.clone(),
+                },
+                _ => self.exhausted(),
+            },
+            Move::Review { step, answer } => self.review(step, answer).await,
+            Move::Fail { call, .. } => match self.take(call) {
+                Some(Ended::Failed(failure, _)) => End::Failed(LastFailure::Failed(failure)),
+                _ => self.exhausted(),
+            },
+            Move::Exhausted(_) | Move::Call(_) | Move::Race(_) | Move::Wait { .. } => {
+                self.exhausted()
+            }
+        }
+    }
+
+    fn action(&self, step: u32) -> Option<&Action> {
+        let steps = &self.plan_run.plan().steps;
+        steps.get(step as usize).map(|step| &step.action)
+    }
+
+    fn deliver(&mut self, id: CallId) -> End {
+        let steps_left = self.plan_run.steps_left(id.step);
+        match self.take(id) {
+            Some(Ended::Answered {
+                release,
+                complete,
+                judged,
+            }) => End::Answer(Box::new(Answer {
+                release,
+                step: id.step,
+                complete: *complete,
+                judged: judged.is_some(),
+            })),
+            Some(Ended::Streaming(streaming)) => {
+                let (lease, reply) = *streaming;
+                let mut attempts = self.plan_run.attempts().to_vec();
+                // The last one is this stream itself.
+                attempts.pop();
+                End::Stream(Box::new(Streaming {
+                    lease,
+                    step: id.step,
+                    steps_left,
+                    attempts,
+                    reply,
+                }))
+            }
+            _ => self.exhausted(),
+        }
+    }
+
+    /// The last thing that went wrong.
+    fn exhausted(&mut self) -> End {
+        End::Failed(match self.kept.pop() {
+            Some((_, Ended::Failed(failure, _))) => LastFailure::Failed(failure),
+            Some((_, Ended::NotNow(reason))) => LastFailure::NotNow(reason),
+            Some(_) => LastFailure::NotGoodEnough,
+            None => LastFailure::NotNow(NotNow::Down),
+        })
+    }
+
+    /// Sends the request to people: with the answer that was judged to need
+    /// it, or because the plan says so.
+    async fn review(&mut self, step: u32, answer: Option<CallId>) -> End {
+        let answered = answer.and_then(|id| self.take(id));
+        let judged = answered.is_some();
+        let item = match (answered, self.action(step)) {
+            (
+                Some(Ended::Answered {
+                    release,
+                    complete,
+                    judged,
+                }),
+                _,
+            ) => {
+                let (note, decision) = judged
+                    .map(|judged| (judged.reason, judged.decision))
+                    .unzip();
+                Item {
+                    note: note.unwrap_or_default(),
+                    decision,
+                    answer: Some((complete.body, release)),
+                }
+            }
+            (_, Some(Action::Review { note })) => Item {
+                note: note.clone(),
+                decision: self.run.decision,
+                answer: None,
+            },
+            _ => Item::default(),
+        };
+        match judge::send_to_review(&self.run.gateway, &self.run.ask, item).await {
+            Ok(id) => End::Review { id, judged },
+            Err(error) => End::Failed(LastFailure::Review(error)),
+        }
+    }
+}

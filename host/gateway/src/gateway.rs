@@ -1,0 +1,216 @@
+//! The gateway as it runs: one plant behind one pointer, and what it stands on.
+//!
+//! [`Gateway`] is cheap to clone; requests, the admin plane, reload and the
+//! rollouts' ticks all hold one. Always holds: a request sees one plant from
+//! beginning to end; [`Gateway::apply`] puts a whole new plant in place or
+//! leaves everything as it was; policies, breakers, evidence and shares that a
+//! new configuration does not change are not touched by it.
+
+mod apply;
+mod background;
+
+pub use apply::{Applied, ApplyError, ApplyProblem};
+
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::evidence::Evidence;
+use crate::plant::{Asked, Plant};
+use crate::rollouts::Rollouts;
+use crate::store::Store;
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstream;
+use apply::Active;
+use arc_swap::ArcSwapOption;
+use background::Background;
+use backstop::record::DecisionPoint;
+use backstop::{Host, IncidentSink};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What a gateway is given besides its configuration.
+pub struct GatewayParts {
+    /// Where reviews, incidents, rollouts and activations are kept.
+    pub store: Arc<dyn Store>,
+    /// Where policies' incidents go.
+    pub incidents: Arc<dyn IncidentSink>,
+    /// Where requests and decisions are counted.
+    pub telemetry: Arc<Telemetry>,
+}
+
+impl std::fmt::Debug for GatewayParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GatewayParts").finish_non_exhaustive()
+    }
+}
+
+/// A running gateway, without sockets.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+/// What all clones of a gateway share.
+pub(crate) struct Shared {
+    /// Set as soon as the first plant is in place, and never unset.
+    plant: Arc<ArcSwapOption<Plant>>,
+    pub(crate) host: Host,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) evidence: Arc<Evidence>,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) clock: Clock,
+    pub(crate) rollouts: Rollouts,
+    /// What this gateway activated in the host; locked while one configuration
+    /// is being applied.
+    active: tokio::sync::Mutex<BTreeMap<Arc<str>, Active>>,
+    background: Background,
+    stopping: AtomicBool,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy host did not start.
+    #[error("start the policy host")]
+    Host(#[source] backstop::StartError),
+    /// The configuration cannot be served.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl Gateway {
+    /// Starts a gateway: the policy host with its self-test, every policy,
+    /// every model, the rollouts where they stood. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the host does not start, or with everything that cannot be served.
+    pub async fn start(config: Config, parts: GatewayParts) -> Result<Gateway, StartError> {
+        let plant = Arc::new(ArcSwapOption::empty());
+        let clock = Clock::start();
+        let evidence = Arc::new(Evidence::new());
+        let upstream = Arc::new(Upstream::new());
+        let caller = Caller::new(plant.clone(), upstream.clone(), clock);
+        let host = Host::builder()
+            .options(config.host_options())
+            .metrics(evidence.clone())
+            .models(Arc::new(caller))
+            .incidents(parts.incidents)
+            .build()
+            .map_err(StartError::Host)?;
+        let gateway = Gateway {
+            shared: Arc::new(Shared {
+                plant,
+                host,
+                store: parts.store,
+                telemetry: parts.telemetry,
+                evidence,
+                upstream,
+                clock,
+                rollouts: Rollouts::default(),
+                active: tokio::sync::Mutex::default(),
+                background: Background::default(),
+                stopping: AtomicBool::new(false),
+            }),
+        };
+        gateway.apply(config).await?;
+        Ok(gateway)
+    }
+
+    /// The running state now.
+    ///
+    /// # Panics
+    ///
+    /// Never: a gateway is only handed out with a plant in place.
+    pub fn plant(&self) -> Arc<Plant> {
+        match self.shared.plant.load_full() {
+            Some(plant) => plant,
+            None => unreachable!("a gateway is only handed out with a plant in place"),
+        }
+    }
+
+    /// The policy host.
+    pub fn host(&self) -> &Host {
+        &self.shared.host
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// The counters.
+    pub fn telemetry(&self) -> &Arc<Telemetry> {
+        &self.shared.telemetry
+    }
+
+    /// The evidence that policies read.
+    pub fn evidence(&self) -> &Arc<Evidence> {
+        &self.shared.evidence
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
+    }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.shared.upstream
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// False once shutdown has begun: no new work should be sent here.
+    pub fn is_ready(&self) -> bool {
+        !self.shared.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Says that shutdown has begun.
+    pub fn begin_shutdown(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// How long running requests may go on after a stop was asked for.
+    pub fn shutdown_grace(&self) -> Duration {
+        self.plant().config().server.shutdown_grace
+    }
+
+    /// Runs what no caller waits for. [`Gateway::settle`] waits for it.
+    pub(crate) fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.shared.background.run(work);
+    }
+
+    /// Waits until judgements of streams that have passed are done.
+    pub async fn settle(&self) {
+        self.shared.background.idle().await;
+    }
+}
+
+impl Shared {
+    /// The policy of this name, for a route or a rollout to ask.
+    pub(crate) fn asked(&self, name: &str, point: DecisionPoint) -> Result<Asked, ApplyProblem> {
+        let handle = self
+            .host
+            .policy(name)
+            .ok_or_else(|| ApplyProblem::NotActive(name.to_owned()))?;
+        if !handle.decides(point) {
+            return Err(ApplyProblem::WrongPoint {
+                policy: name.to_owned(),
+                point,
+            });
+        }
+        Ok(Asked::new(handle, self.telemetry.policy(name)))
+    }
+}

@@ -1,0 +1,305 @@
+//! Applying a configuration: everything of it, or nothing.
+//!
+//! The order: read the components, build the models, check every policy that
+//! is new or changed, activate those, build the routes, swap the plant, and
+//! only then let go of what is no longer named. Up to the activation nothing
+//! that serves is touched; an activation that fails after its check is undone.
+
+use super::{Gateway, Shared};
+use crate::components::{self, ComponentError};
+use crate::config::{Config, Name, Policy};
+use crate::plant::{Machines, Plant};
+use crate::store::Activation;
+use crate::upstream::TargetError;
+use backstop::record::DecisionPoint;
+use backstop::{ActivationError, PolicyOptions, RevisionInfo};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A policy as this gateway activated it last.
+#[derive(Debug, Clone)]
+pub(super) struct Active {
+    component: Arc<[u8]>,
+    options: PolicyOptions,
+}
+
+/// What applying a configuration changed.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Policies that were activated, with their new revisions.
+    pub activated: Vec<RevisionInfo>,
+    /// Policies that are no longer there.
+    pub removed: Vec<Arc<str>>,
+    /// Sections whose change needs a restart.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// Why a configuration was not applied. What served before still serves.
+#[derive(Debug)]
+pub struct ApplyError {
+    /// Everything that is wrong.
+    pub problems: Vec<ApplyProblem>,
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("apply the configuration:")?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+            let mut cause = std::error::Error::source(problem);
+            while let Some(error) = cause {
+                write!(f, ": {error}")?;
+                cause = error.source();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+impl From<Vec<ApplyProblem>> for ApplyError {
+    fn from(problems: Vec<ApplyProblem>) -> Self {
+        ApplyError { problems }
+    }
+}
+
+/// One thing that cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyProblem {
+    /// A component cannot be read.
+    #[error("policy `{policy}`")]
+    Component {
+        /// The policy.
+        policy: Name,
+        /// Why.
+        #[source]
+        source: ComponentError,
+    },
+    /// A policy cannot be activated.
+    #[error(transparent)]
+    Activation(ActivationError),
+    /// A release cannot be called.
+    #[error("release `{release}` of model `{model}`")]
+    Target {
+        /// The model.
+        model: Name,
+        /// The release.
+        release: Name,
+        /// Why.
+        #[source]
+        source: TargetError,
+    },
+    /// A model has no stable release.
+    #[error("model `{0}` has no stable release")]
+    NoStable(Name),
+    /// A policy that is asked is not active.
+    #[error("policy `{0}` is not active")]
+    NotActive(String),
+    /// A policy does not decide what it is asked.
+    #[error("policy `{policy}` does not decide at `{point}`; bind one that exports it")]
+    WrongPoint {
+        /// The policy.
+        policy: String,
+        /// Where it is asked.
+        point: DecisionPoint,
+    },
+}
+
+/// A policy that is new or changed.
+struct Change<'a> {
+    spec: &'a Policy,
+    component: Arc<[u8]>,
+}
+
+impl Gateway {
+    /// Puts `config` into force: every policy, model, route and rollout of it.
+    /// One configuration is applied at a time.
+    ///
+    /// Only policies whose component or options changed are activated; what an
+    /// operator activated by hand stays until then. Breakers, evidence, shares
+    /// and connections of releases that did not change go on as they were.
+    ///
+    /// # Errors
+    ///
+    /// Everything that cannot be served; what served before still serves.
+    pub async fn apply(&self, config: Config) -> Result<Applied, ApplyError> {
+        let shared = &self.shared;
+        let mut active = shared.active.lock().await;
+        let before = shared.plant.load_full();
+        let config = Arc::new(config);
+        let mut problems = Vec::new();
+
+        let changes = changes(&config, &active, &mut problems).await;
+        let machines = match Machines::build(&config, before.as_deref(), shared) {
+            Ok(machines) => Some(machines),
+            Err(more) => {
+                problems.extend(more);
+                None
+            }
+        };
+        for change in &changes {
+            let options = change.spec.options.clone();
+            let component = change.component.clone();
+            let checked = shared
+                .host
+                .check(&change.spec.name, component, options)
+                .await;
+            if let Err(error) = checked {
+                problems.push(ApplyProblem::Activation(error));
+            }
+        }
+        let Some(machines) = machines.filter(|_| problems.is_empty()) else {
+            return Err(problems.into());
+        };
+        let activated = activate(shared, &changes).await?;
+        let plant = match Plant::build(config.clone(), machines, shared) {
+            Ok(plant) => Arc::new(plant),
+            Err(problems) => {
+                undo(shared, &activated);
+                return Err(problems.into());
+            }
+        };
+        shared.plant.store(Some(plant.clone()));
+
+        for change in changes {
+            let now = Active {
+                component: change.component,
+                options: change.spec.options.clone(),
+            };
+            active.insert(change.spec.name.clone(), now);
+        }
+        let removed = let_go(shared, &config, &mut active);
+        crate::rollouts::reconcile(self, &plant).await;
+        note(shared, &config, &activated).await;
+        Ok(Applied {
+            needs_restart: before.map_or_else(Vec::new, |before| {
+                sections_for_restart(before.config(), &config)
+            }),
+            activated,
+            removed,
+        })
+    }
+}
+
+/// The policies of `config` that are not active as it wants them.
+async fn changes<'a>(
+    config: &'a Config,
+    active: &BTreeMap<Arc<str>, Active>,
+    problems: &mut Vec<ApplyProblem>,
+) -> Vec<Change<'a>> {
+    let mut changes = Vec::new();
+    for spec in config.policies.values() {
+        let read = components::read(&spec.component, config.sandbox.component_bytes_max).await;
+        match read {
+            Ok(component) => {
+                let same = active.get(&spec.name).is_some_and(|active| {
+                    active.component == component && active.options == spec.options
+                });
+                if !same {
+                    changes.push(Change { spec, component });
+                }
+            }
+            Err(source) => problems.push(ApplyProblem::Component {
+                policy: spec.name.clone(),
+                source,
+            }),
+        }
+    }
+    changes
+}
+
+/// Activates every change, or none.
+async fn activate(
+    shared: &Shared,
+    changes: &[Change<'_>],
+) -> Result<Vec<RevisionInfo>, ApplyError> {
+    let mut activated = Vec::new();
+    for change in changes {
+        let options = change.spec.options.clone();
+        let activation = shared
+            .host
+            .activate(&change.spec.name, change.component.clone(), options)
+            .await;
+        match activation {
+            Ok(revision) => activated.push(revision),
+            Err(error) => {
+                undo(shared, &activated);
+                return Err(vec![ApplyProblem::Activation(error)].into());
+            }
+        }
+    }
+    Ok(activated)
+}
+
+/// Takes activations back: to the revision before, or away where there was none.
+fn undo(shared: &Shared, activated: &[RevisionInfo]) {
+    for revision in activated.iter().rev() {
+        if shared.host.roll_back(&revision.policy, None).is_err() {
+            shared.host.remove(&revision.policy);
+        }
+    }
+}
+
+/// Removes policies that this gateway activated and the configuration no
+/// longer names.
+fn let_go(
+    shared: &Shared,
+    config: &Config,
+    active: &mut BTreeMap<Arc<str>, Active>,
+) -> Vec<Arc<str>> {
+    let gone: Vec<Arc<str>> = active
+        .keys()
+        .filter(|name| !config.policies.contains_key(*name))
+        .cloned()
+        .collect();
+    for name in &gone {
+        active.remove(name);
+        shared.host.remove(name);
+    }
+    gone
+}
+
+/// Notes activations in the store. They are in force whether or not that works.
+async fn note(shared: &Shared, config: &Config, activated: &[RevisionInfo]) {
+    for revision in activated {
+        let source = config
+            .policies
+            .get(&revision.policy)
+            .map_or_else(String::new, |policy| policy.component.to_string());
+        let activation = Activation {
+            id: 0,
+            policy: revision.policy.to_string(),
+            revision: revision.number,
+            digest: revision.digest.to_string(),
+            component_digest: revision.component_digest.to_string(),
+            options: revision.options.clone(),
+            at_ms: revision.activated_ms,
+            by: "configuration".to_owned(),
+            source,
+        };
+        if let Err(error) = shared.store.add_activation(activation).await {
+            tracing::warn!(
+                policy = &*revision.policy,
+                error = &error as &dyn std::error::Error,
+                "failed to note an activation"
+            );
+        }
+    }
+}
+
+/// What cannot change while the process runs.
+fn sections_for_restart(before: &Config, now: &Config) -> Vec<&'static str> {
+    let (old, new) = (&before.server, &now.server);
+    [
+        ("server.listen", old.listen != new.listen),
+        ("server.admin", old.admin != new.admin),
+        ("server.admin_token", old.admin_token != new.admin_token),
+        ("server.data_dir", old.data_dir != new.data_dir),
+        ("sandbox", before.sandbox != now.sandbox),
+    ]
+    .into_iter()
+    .filter_map(|(section, changed)| changed.then_some(section))
+    .collect()
+}

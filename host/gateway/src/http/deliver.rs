@@ -1,0 +1,285 @@
+//! From the end of a plan to the caller: status, headers, body.
+//!
+//! Callers learn from `x-backstop-*` headers who served them. Errors tell them
+//! what went wrong last, without an upstream's address or words, except for
+//! faults of their own, which are relayed as the provider wrote them.
+
+use super::body::Body;
+use super::respond::{self, EVENT_STREAM, JSON};
+use crate::config::{RouteKind, RulesBody};
+use crate::execute::{Answer, End, LastFailure, Passing, Run};
+use crate::openai::ApiError;
+use crate::openai::rules::RulesAnswer;
+use crate::release::Release;
+use crate::store::StoreError;
+use crate::telemetry::{RequestOutcome, ServedBy};
+use crate::upstream::Failure;
+use backstop_core::fault::FailureClass;
+use backstop_core::plan::STEPS_MAX;
+use backstop_core::verdict::Outcome;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+/// Id of the fallback decision.
+const DECISION: HeaderName = HeaderName::from_static("x-backstop-decision");
+/// The model that answered.
+const MODEL: HeaderName = HeaderName::from_static("x-backstop-model");
+/// Its release.
+const RELEASE: HeaderName = HeaderName::from_static("x-backstop-release");
+/// The plan's step, from 0, or `rules`, `review`, `refuse`.
+const STEP: HeaderName = HeaderName::from_static("x-backstop-step");
+/// How many calls of models it took.
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-backstop-attempts");
+/// What the threshold policy said.
+const VERDICT: HeaderName = HeaderName::from_static("x-backstop-verdict");
+/// Id of the review item.
+const REVIEW: HeaderName = HeaderName::from_static("x-backstop-review");
+/// Name of the rules that answered.
+const RULES: HeaderName = HeaderName::from_static("x-backstop-rules");
+
+/// The positions of steps as headers, made once.
+const STEPS: [HeaderValue; STEPS_MAX] = {
+    const fn step(text: &'static str) -> HeaderValue {
+        HeaderValue::from_static(text)
+    }
+    [
+        step("0"),
+        step("1"),
+        step("2"),
+        step("3"),
+        step("4"),
+        step("5"),
+        step("6"),
+        step("7"),
+        step("8"),
+        step("9"),
+        step("10"),
+        step("11"),
+        step("12"),
+        step("13"),
+        step("14"),
+        step("15"),
+    ]
+};
+
+/// Turns the end of a plan into the caller's answer, and counts it.
+pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
+    let metrics = run.ask.route.metrics();
+    match end {
+        End::Answer(answer) => {
+            metrics.served_by(ServedBy::Step(answer.step as usize));
+            run.outcome(RequestOutcome::Answered);
+            answered(&run, *answer)
+        }
+        End::Stream(streaming) => {
+            metrics.served_by(ServedBy::Step(streaming.step as usize));
+            let mut headers = streaming.reply.headers.clone();
+            headers.entry(CONTENT_TYPE).or_insert(EVENT_STREAM);
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            about_run(&mut headers, &run);
+            about_release(&mut headers, streaming.lease.release(), streaming.step);
+            let mut response = Response::new(Body::Whole(Bytes::new()));
+            *response.status_mut() = streaming.reply.status;
+            *response.headers_mut() = headers;
+            *response.body_mut() = Body::Pieces(Box::pin(Passing::new(run, *streaming)));
+            response
+        }
+        End::Rules(position) => {
+            metrics.served_by(ServedBy::Rules);
+            run.outcome(RequestOutcome::Rules);
+            rules(&run, position)
+        }
+        End::Review { id, judged } => {
+            metrics.served_by(ServedBy::Review);
+            run.outcome(RequestOutcome::Review);
+            review(&run, &id, judged)
+        }
+        End::Refused { status, message } => {
+            metrics.served_by(ServedBy::Refuse);
+            run.outcome(RequestOutcome::Refused);
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            let error = ApiError::new(status, message).code("refused");
+            let mut response = respond::error(&error, None);
+            response
+                .headers_mut()
+                .insert(STEP, HeaderValue::from_static("refuse"));
+            about_run(response.headers_mut(), &run);
+            response
+        }
+        End::Failed(failure) => {
+            let (outcome, mut response) = failed(failure);
+            run.outcome(outcome);
+            about_run(response.headers_mut(), &run);
+            response
+        }
+    }
+}
+
+/// The event that ends a stream that broke off: an error, and no `[DONE]`.
+pub(crate) fn in_band(failure: &Failure) -> Bytes {
+    ApiError::from_failure(failure).to_event()
+}
+
+fn about_run(headers: &mut HeaderMap, run: &Run) {
+    if let Some(decision) = run.decision
+        && let Ok(id) = HeaderValue::try_from(decision.to_string())
+    {
+        headers.insert(DECISION, id);
+    }
+    headers.insert(ATTEMPTS, HeaderValue::from(run.calls()));
+}
+
+fn about_release(headers: &mut HeaderMap, release: &Release, step: u32) {
+    headers.insert(MODEL, release.model_header().clone());
+    headers.insert(RELEASE, release.release_header().clone());
+    headers.insert(STEP, STEPS[(step as usize).min(STEPS_MAX - 1)].clone());
+}
+
+fn answered(run: &Run, answer: Answer) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(answer.complete.body));
+    *response.status_mut() = answer.complete.status;
+    let mut headers = answer.complete.headers;
+    headers.entry(CONTENT_TYPE).or_insert(JSON);
+    about_run(&mut headers, run);
+    about_release(&mut headers, &answer.release, answer.step);
+    if answer.judged {
+        headers.insert(VERDICT, HeaderValue::from_static(Outcome::Accept.as_str()));
+    }
+    *response.headers_mut() = headers;
+    response
+}
+
+fn rules(run: &Run, position: usize) -> Response<Body> {
+    let rules = &run.ask.route.spec().rules[position];
+    let status = StatusCode::from_u16(rules.status).unwrap_or(StatusCode::OK);
+    let json_text;
+    let text: &str = match &rules.body {
+        RulesBody::Text(text) => text,
+        RulesBody::Json(value) => {
+            json_text = value.to_string();
+            &json_text
+        }
+    };
+    let mut response = match (run.ask.route.kind(), &rules.body) {
+        (RouteKind::Json, RulesBody::Json(_)) => {
+            respond::json_bytes(status, Bytes::copy_from_slice(text.as_bytes()))
+        }
+        (RouteKind::Json, RulesBody::Text(_)) => {
+            respond::json(status, &serde_json::json!({ "answer": text }))
+        }
+        (RouteKind::Chat, _) => {
+            let id = format!("rules-{:016x}", fastrand::u64(..));
+            let answer = RulesAnswer {
+                id: &id,
+                created_s: run.gateway.clock().now_ms() / 1_000,
+                model: &rules.name,
+                text,
+            };
+            if run.ask.streaming && status.is_success() {
+                let stream = answer.to_events(run.ask.include_usage);
+                let mut response = respond::json_bytes(status, stream);
+                response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+                response
+            } else {
+                respond::json_bytes(status, answer.to_completion())
+            }
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(STEP, HeaderValue::from_static("rules"));
+    if let Ok(name) = HeaderValue::from_str(&rules.name) {
+        headers.insert(RULES, name);
+    }
+    about_run(headers, run);
+    response
+}
+
+#[derive(Serialize)]
+struct ReviewAnswer<'a> {
+    id: &'a str,
+    object: &'static str,
+    status: &'static str,
+}
+
+fn review(run: &Run, id: &str, judged: bool) -> Response<Body> {
+    let answer = ReviewAnswer {
+        id,
+        object: "review",
+        status: "pending",
+    };
+    let mut response = respond::json(StatusCode::ACCEPTED, &answer);
+    let headers = response.headers_mut();
+    headers.insert(STEP, HeaderValue::from_static("review"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REVIEW, id);
+    }
+    if judged {
+        headers.insert(VERDICT, HeaderValue::from_static(Outcome::Review.as_str()));
+    }
+    about_run(headers, run);
+    response
+}
+
+/// The route's last resort: what went wrong last, told honestly.
+fn failed(failure: LastFailure) -> (RequestOutcome, Response<Body>) {
+    let unavailable = |message: &'static str, code: &'static str| {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code(code)
+    };
+    match failure {
+        LastFailure::Failed(failure) => {
+            let outcome = match failure.class {
+                FailureClass::ClientFault
+                | FailureClass::ContextLength
+                | FailureClass::ContentPolicy => RequestOutcome::ClientFault,
+                _ => RequestOutcome::Failed,
+            };
+            let response = match failure.relay {
+                Some(relay) => {
+                    let mut response = Response::new(Body::Whole(relay.body));
+                    *response.status_mut() = relay.status;
+                    *response.headers_mut() = relay.headers;
+                    response
+                }
+                None => respond::error(&ApiError::from_failure(&failure), failure.retry_after),
+            };
+            (outcome, response)
+        }
+        LastFailure::NotNow(reason) => (
+            RequestOutcome::Failed,
+            respond::error(
+                &unavailable(
+                    "no model of this route can be called now",
+                    "no_model_available",
+                ),
+                reason.retry_in(),
+            ),
+        ),
+        LastFailure::NotGoodEnough => (
+            RequestOutcome::Failed,
+            respond::error(
+                &unavailable(
+                    "no model of this route gave an answer that is good enough",
+                    "no_confident_answer",
+                ),
+                None,
+            ),
+        ),
+        LastFailure::Review(error) => {
+            let error = match error {
+                StoreError::Full { .. } => unavailable(
+                    "the review queue of this route is full",
+                    "review_queue_full",
+                ),
+                StoreError::TooLarge { .. } => ApiError::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "the request is too large for the review queue",
+                )
+                .code("review_too_large"),
+                _ => unavailable("the review queue is unavailable", "review_unavailable"),
+            };
+            (RequestOutcome::Failed, respond::error(&error, None))
+        }
+    }
+}

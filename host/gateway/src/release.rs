@@ -1,0 +1,504 @@
+//! Models and their releases as they run: who serves a caller, and whether
+//! that release may be called.
+//!
+//! A [`Model`] owns its releases; a [`Release`] owns its breaker and its
+//! counters. Which release serves whom is one pointer ([`Traffic`]), so that
+//! a rollout changes a share without a request noticing. A reload keeps the
+//! models and releases whose configuration is the same, breakers and all.
+//!
+//! Always holds: every [`Lease`] answers the permit of its breaker exactly
+//! once, also when its future is dropped; a cancelled call counts against
+//! nobody; while the candidate's breaker refuses, its callers are served by
+//! the stable release rather than by another model.
+
+use crate::clock::{Clock, millis};
+use crate::config::{self, ProviderKind};
+use crate::evidence::{Evidence, Standard};
+use crate::execute::CallerKey;
+use crate::gateway::ApplyProblem;
+use crate::targets::Targets;
+use crate::telemetry::{ReleaseMetrics, Telemetry};
+use crate::upstream::{Failure, Target, Upstream};
+use arc_swap::ArcSwap;
+use backstop_core::breaker::{Breaker, BreakerEventKind, Permit, Recorded, Refused};
+use backstop_core::evidence::SubjectRef;
+use backstop_core::fault::FailureClass;
+use backstop_core::input::{BreakerState, Candidate};
+use backstop_core::split::{self, Split};
+use http::HeaderValue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a release is left alone after it refused our credentials. They do
+/// not heal by themselves, but an operator may mend them at the provider, and
+/// a reload with new ones starts a new breaker.
+const AUTH_OPEN: Duration = Duration::from_secs(60);
+
+/// One logical model, as one plant sees it.
+#[derive(Debug)]
+pub struct Model {
+    spec: Arc<config::Model>,
+    releases: Box<[Arc<Release>]>,
+    state: Arc<State>,
+}
+
+/// What changes about a model while it runs. Shared by the plants that have
+/// the same releases.
+#[derive(Debug)]
+struct State {
+    traffic: ArcSwap<Traffic>,
+    /// True while an operator says that the model is down.
+    down: AtomicBool,
+}
+
+/// One release of a model.
+#[derive(Debug)]
+pub struct Release {
+    spec: Arc<config::Release>,
+    target: Arc<Target>,
+    connect_timeout: Duration,
+    breaker: Breaker,
+    metrics: Arc<ReleaseMetrics>,
+    series: Standard,
+    model_series: Standard,
+    model_header: HeaderValue,
+    release_header: HeaderValue,
+}
+
+/// Which releases take a model's traffic.
+#[derive(Debug)]
+pub struct Traffic {
+    /// Serves whoever the candidate does not.
+    pub stable: Arc<Release>,
+    /// Serves its share.
+    pub canary: Option<Canary>,
+}
+
+/// The share of a candidate.
+#[derive(Debug)]
+pub struct Canary {
+    /// The release.
+    pub candidate: Arc<Release>,
+    /// Its share in percent, 1 to 99.
+    pub share_percent: u32,
+    split: Split,
+}
+
+/// What is needed to build models.
+pub(crate) struct Parts<'a> {
+    pub(crate) clock: Clock,
+    pub(crate) upstream: &'a Upstream,
+    pub(crate) telemetry: &'a Telemetry,
+    pub(crate) evidence: &'a Evidence,
+}
+
+impl Model {
+    /// The model that `spec` describes. Releases that `before` has with the
+    /// same configuration are taken over as they are; so is the traffic while
+    /// it is still about releases of the model.
+    ///
+    /// # Errors
+    ///
+    /// A release that cannot be called.
+    pub(crate) fn build(
+        spec: &Arc<config::Model>,
+        before: Option<&Model>,
+        targets: &mut Targets,
+        parts: &Parts<'_>,
+    ) -> Result<Self, ApplyProblem> {
+        let keep = before.filter(|model| model.spec.breaker == spec.breaker);
+        let mut releases = Vec::with_capacity(spec.releases.len());
+        for release in &spec.releases {
+            let known = keep
+                .and_then(|model| model.release(&release.name))
+                .filter(|known| known.spec == *release);
+            releases.push(match known {
+                Some(known) => known.clone(),
+                None => Arc::new(Release::build(spec, release, targets, parts)?),
+            });
+        }
+        let releases = releases.into_boxed_slice();
+        let shared = before.filter(|model| {
+            let traffic = model.traffic();
+            model.spec.stable.name == spec.stable.name
+                && contains(&releases, &traffic.stable)
+                && (traffic.canary.as_ref())
+                    .is_none_or(|canary| contains(&releases, &canary.candidate))
+        });
+        let state = match shared {
+            Some(model) => model.state.clone(),
+            None => {
+                let Some(stable) = find(&releases, &spec.stable.name).cloned() else {
+                    return Err(ApplyProblem::NoStable(spec.name.clone()));
+                };
+                Arc::new(State {
+                    traffic: ArcSwap::from_pointee(Traffic {
+                        stable,
+                        canary: None,
+                    }),
+                    down: AtomicBool::new(before.is_some_and(|model| !model.healthy())),
+                })
+            }
+        };
+        Ok(Model {
+            spec: spec.clone(),
+            releases,
+            state,
+        })
+    }
+
+    /// What it was built from.
+    pub fn spec(&self) -> &Arc<config::Model> {
+        &self.spec
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    /// Its releases in the order of the configuration.
+    pub fn releases(&self) -> &[Arc<Release>] {
+        &self.releases
+    }
+
+    /// The release of this name.
+    pub fn release(&self, name: &str) -> Option<&Arc<Release>> {
+        find(&self.releases, name)
+    }
+
+    /// Which releases take its traffic now.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.state.traffic.load_full()
+    }
+
+    /// Gives `share_percent` of the callers to `candidate` and the rest to
+    /// `stable`, from the next attempt on. A share of 0, or a candidate that
+    /// is the stable release, leaves the stable one alone.
+    pub(crate) fn set_traffic(&self, stable: Arc<Release>, candidate: Option<(Arc<Release>, u32)>) {
+        let canary = candidate
+            .filter(|(release, share)| *share > 0 && !Arc::ptr_eq(release, &stable))
+            .and_then(|(candidate, share)| {
+                let share_percent = share.min(100);
+                // The candidate comes last: callers in its share then stay in
+                // it while the share grows.
+                let split = Split::new([100 - share_percent, share_percent]).ok()?;
+                Some(Canary {
+                    candidate,
+                    share_percent,
+                    split,
+                })
+            });
+        self.state
+            .traffic
+            .store(Arc::new(Traffic { stable, canary }));
+    }
+
+    /// True while a share of its traffic goes to a candidate.
+    pub(crate) fn is_split(&self) -> bool {
+        self.state.traffic.load().canary.is_some()
+    }
+
+    /// False while an operator says that it is down.
+    pub fn healthy(&self) -> bool {
+        !self.state.down.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the model is up. While it is not, policies see it as
+    /// unhealthy and no step calls it.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.state.down.store(!healthy, Ordering::Relaxed);
+    }
+
+    /// The release whose turn it is for `key`, and the stable one where that
+    /// is another.
+    fn pick(&self, key: &CallerKey) -> (Arc<Release>, Option<Arc<Release>>) {
+        let traffic = self.state.traffic.load();
+        if let Some(canary) = &traffic.canary
+            && let Some(hash) = key.hash(&self.spec.name)
+            && canary.split.pick_hash(hash) == Some(1)
+        {
+            return (canary.candidate.clone(), Some(traffic.stable.clone()));
+        }
+        (traffic.stable.clone(), None)
+    }
+
+    /// How the model is for the caller `key`, as policies are told.
+    pub(crate) fn candidate(&self, key: &CallerKey, now_ms: u64) -> Candidate {
+        let (release, stable) = self.pick(key);
+        let mut breaker = release.breaker.state(now_ms);
+        if let Some(stable) = stable
+            && matches!(breaker, BreakerState::Open | BreakerState::ForcedOpen)
+        {
+            breaker = stable.breaker.state(now_ms);
+        }
+        Candidate {
+            model: self.spec.name.clone(),
+            breaker,
+            healthy: self.healthy(),
+        }
+    }
+
+    /// Permission for one call on behalf of `key`.
+    ///
+    /// # Errors
+    ///
+    /// When an operator says that the model is down, or the breakers of all
+    /// releases that may serve this caller refuse.
+    pub(crate) fn lease(&self, key: &CallerKey, clock: Clock) -> Result<Lease, NotNow> {
+        if !self.healthy() {
+            return Err(NotNow::Down);
+        }
+        let (release, stable) = self.pick(key);
+        let started = Instant::now();
+        let now_ms = clock.at_ms(started);
+        let (release, permit) = match (release.breaker.try_acquire(now_ms), stable) {
+            (Ok(permit), _) => (release, permit),
+            (Err(_), Some(stable)) => {
+                release.tell_events();
+                let permit = stable
+                    .breaker
+                    .try_acquire(now_ms)
+                    .map_err(NotNow::Breaker)?;
+                (stable, permit)
+            }
+            (Err(refused), None) => return Err(NotNow::Breaker(refused)),
+        };
+        release.tell_events();
+        Ok(Lease {
+            release,
+            permit: Some(permit),
+            clock,
+            started,
+        })
+    }
+}
+
+fn find<'a>(releases: &'a [Arc<Release>], name: &str) -> Option<&'a Arc<Release>> {
+    releases.iter().find(|release| **release.name() == *name)
+}
+
+fn contains(releases: &[Arc<Release>], wanted: &Arc<Release>) -> bool {
+    releases.iter().any(|release| Arc::ptr_eq(release, wanted))
+}
+
+impl Release {
+    fn build(
+        model: &config::Model,
+        spec: &Arc<config::Release>,
+        targets: &mut Targets,
+        parts: &Parts<'_>,
+    ) -> Result<Self, ApplyProblem> {
+        let seed = fastrand::u64(..);
+        let breaker = Breaker::new(model.breaker.clone(), seed, parts.clock.now_ms());
+        let target = targets
+            .target(&spec.target, parts.upstream)
+            .map_err(|source| ApplyProblem::Target {
+                model: model.name.clone(),
+                release: spec.name.clone(),
+                source,
+            })?;
+        Ok(Release {
+            target,
+            connect_timeout: match &spec.target.provider.kind {
+                ProviderKind::Openai(http) | ProviderKind::Json(http) => http.connect_timeout,
+                ProviderKind::Simulated(_) => Duration::MAX,
+            },
+            breaker,
+            metrics: parts.telemetry.release(&model.name, &spec.name),
+            series: parts.evidence.of(SubjectRef::Release {
+                model: &model.name,
+                release: &spec.name,
+            }),
+            model_series: parts.evidence.of(SubjectRef::Model(&model.name)),
+            model_header: header(&model.name),
+            release_header: header(&spec.name),
+            spec: spec.clone(),
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.spec.name
+    }
+
+    /// Name of its model.
+    pub fn model(&self) -> &Arc<str> {
+        &self.spec.target.model
+    }
+
+    /// Its breaker, for whoever shows or forces it.
+    pub fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Who runs it.
+    pub(crate) fn provider(&self) -> &ProviderKind {
+        &self.spec.target.provider.kind
+    }
+
+    /// Where its calls go.
+    pub(crate) fn target(&self) -> &Arc<Target> {
+        &self.target
+    }
+
+    /// Longest wait for a connection.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
+    pub(crate) fn model_header(&self) -> &HeaderValue {
+        &self.model_header
+    }
+
+    pub(crate) fn release_header(&self) -> &HeaderValue {
+        &self.release_header
+    }
+
+    /// The series that its evidence goes to: its own, and its model's.
+    pub(crate) fn series(&self) -> [&Standard; 2] {
+        [&self.series, &self.model_series]
+    }
+
+    /// Counts and logs what happened to the breaker since the last time.
+    pub(crate) fn tell_events(&self) {
+        for event in self.breaker.take_events() {
+            if let BreakerEventKind::StateTransition { from, to } = event.kind {
+                self.metrics.breaker_went(to);
+                tracing::info!(
+                    model = &**self.model(),
+                    release = &**self.name(),
+                    from = from.as_str(),
+                    to = to.as_str(),
+                    "breaker changed"
+                );
+            }
+        }
+    }
+}
+
+/// A name of the configuration as a header. Names are checked to be visible
+/// ASCII; should that rule ever be relaxed, the header says that it cannot
+/// say.
+fn header(name: &str) -> HeaderValue {
+    HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("?"))
+}
+
+/// Why a model is not called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotNow {
+    /// An operator says that it is down.
+    #[error("the model was marked as down")]
+    Down,
+    /// Its breaker refuses.
+    #[error(transparent)]
+    Breaker(Refused),
+}
+
+impl NotNow {
+    /// When it is worth asking again, where that is known.
+    pub(crate) fn retry_in(self) -> Option<Duration> {
+        match self {
+            NotNow::Down => None,
+            NotNow::Breaker(refused) => refused.retry_in_ms.map(Duration::from_millis),
+        }
+    }
+}
+
+/// Permission for one call of one release. Dropped without a result, it was
+/// cancelled, which counts against nobody.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    release: Arc<Release>,
+    permit: Option<Permit>,
+    clock: Clock,
+    started: Instant,
+}
+
+impl Lease {
+    /// The release that is called.
+    pub(crate) fn release(&self) -> &Arc<Release> {
+        &self.release
+    }
+
+    /// Notes that the call gave a complete answer.
+    pub(crate) fn succeeded(&mut self, route: Option<&Standard>) {
+        self.ended(route, None);
+    }
+
+    /// Notes that the call failed. What the class says decides what is
+    /// counted, and whether the release is left alone for a while.
+    pub(crate) fn failed(&mut self, route: Option<&Standard>, failure: &Failure) {
+        self.ended(route, Some(failure));
+    }
+
+    fn ended(&mut self, route: Option<&Standard>, failure: Option<&Failure>) {
+        let Some(permit) = self.permit.take() else {
+            return;
+        };
+        let now = Instant::now();
+        let now_ms = self.clock.at_ms(now);
+        let duration_ms = u64::from(millis(now.saturating_duration_since(self.started)));
+        let recorded = match failure.map(|failure| failure.class) {
+            None => Recorded::Success,
+            Some(class) if counts_against_model(class) => Recorded::Failure,
+            Some(_) => Recorded::Ignored,
+        };
+        let release = &*self.release;
+        release
+            .breaker
+            .on_result(permit, now_ms, duration_ms, recorded);
+        if let Some(wait) = failure.and_then(leave_alone) {
+            // Refused only where an operator has put the breaker into a state
+            // of his own, which is to stay.
+            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let _ = release.breaker.open_for(wait_ms, now_ms);
+        }
+        release.tell_events();
+        release
+            .metrics
+            .attempt(failure.map(|failure| failure.class));
+        if recorded != Recorded::Ignored {
+            let failed = recorded == Recorded::Failure;
+            for series in release.series() {
+                series.attempt(now_ms, failed);
+            }
+            if let Some(route) = route {
+                route.attempt(now_ms, failed);
+            }
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.release.breaker.release(permit, self.clock.now_ms());
+        }
+    }
+}
+
+/// How long a release is not to be called after `failure`, whatever its
+/// breaker has counted: the provider said so, or will refuse us anyway.
+fn leave_alone(failure: &Failure) -> Option<Duration> {
+    match failure.class {
+        FailureClass::RateLimit | FailureClass::Overload => failure.retry_after,
+        FailureClass::Auth => Some(failure.retry_after.unwrap_or(AUTH_OPEN)),
+        _ => None,
+    }
+}
+
+/// The hash by which [`Model::pick`] assigns a caller.
+pub(crate) fn caller_hash(model: &str, caller: &str) -> u32 {
+    split::hash(model, caller)
+}
+
+/// True for the failures that are the model's or its provider's doing. A
+/// request that is wrong, too long or unwelcome would have failed anywhere.
+fn counts_against_model(class: FailureClass) -> bool {
+    !matches!(
+        class,
+        FailureClass::ClientFault | FailureClass::ContextLength | FailureClass::ContentPolicy
+    )
+}

@@ -1,0 +1,236 @@
+//! Listeners: accepting connections, and stopping without losing a request.
+//!
+//! [`Server`] takes listeners that are bound already, so that tests and the
+//! demo use port 0, and a future that says when to stop. The data plane runs
+//! on hyper directly, because its routing is a handful of fixed paths; the
+//! admin plane is whatever axum router it is given.
+//!
+//! Always holds: the number of open data-plane connections is bounded; a
+//! caller that sends its head too slowly is dropped; after the stop signal no
+//! connection is accepted, requests and streams get the grace period to
+//! finish, and what is left then is cut.
+
+use crate::gateway::Gateway;
+use crate::http;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Most connections of the data plane at one time. More callers wait in the
+/// kernel's queue. At 32 KiB each this bounds what waiting costs to 512 MiB.
+pub const CONNECTIONS_MAX: usize = 16_384;
+/// Most connections of the admin plane at one time: operators, probes and
+/// scrapers.
+pub const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Longest time for a caller to send the head of a request, and for an idle
+/// connection to be kept.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause after the system refused to accept a connection (no file handles
+/// left): asking again at once would only burn a core.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A gateway on its sockets.
+#[derive(Debug)]
+pub struct Server {
+    gateway: Gateway,
+    data: TcpListener,
+    admin: Option<(TcpListener, axum::Router)>,
+    grace: Option<Duration>,
+}
+
+/// How a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped {
+    /// Connections whose request or stream was cut when the grace period was
+    /// over; 0 when everything was finished.
+    pub cut: usize,
+}
+
+impl Server {
+    /// A server for the data plane on `data`.
+    pub fn new(gateway: Gateway, data: TcpListener) -> Self {
+        Server {
+            gateway,
+            data,
+            admin: None,
+            grace: None,
+        }
+    }
+
+    /// The same server, with the admin plane `router` on `listener`.
+    #[must_use]
+    pub fn with_admin(mut self, listener: TcpListener, router: axum::Router) -> Self {
+        self.admin = Some((listener, router));
+        self
+    }
+
+    /// The same server, with another grace period than the configuration's.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// Serves until `shutdown` resolves, then stops accepting and gives what
+    /// is running the grace period to finish. The admin plane is the last to
+    /// go, so that readiness can be watched while the data plane drains.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Stopped {
+        let Server {
+            gateway,
+            data,
+            admin,
+            grace,
+        } = self;
+        let mut plane = Plane::new(CONNECTIONS_MAX);
+        let mut admin_plane = Plane::new(ADMIN_CONNECTIONS_MAX);
+        let serve_data = |plane: &mut Plane, stream| plane.serve_data(&gateway, stream);
+        let mut shutdown = std::pin::pin!(shutdown);
+        match &admin {
+            None => loop {
+                tokio::select! {
+                    biased;
+                    () = &mut shutdown => break,
+                    stream = plane.accept(&data) => serve_data(&mut plane, stream),
+                }
+            },
+            Some((listener, router)) => loop {
+                tokio::select! {
+                    biased;
+                    () = &mut shutdown => break,
+                    stream = plane.accept(&data) => serve_data(&mut plane, stream),
+                    stream = admin_plane.accept(listener) => admin_plane.serve_admin(router, stream),
+                }
+            },
+        }
+        drop(data);
+        gateway.begin_shutdown();
+        let grace = grace.unwrap_or_else(|| gateway.shutdown_grace());
+        let cut = match &admin {
+            None => plane.finish(grace).await,
+            Some((listener, router)) => {
+                let mut finish = std::pin::pin!(plane.finish(grace));
+                loop {
+                    tokio::select! {
+                        cut = &mut finish => break cut,
+                        stream = admin_plane.accept(listener) => admin_plane.serve_admin(router, stream),
+                    }
+                }
+            }
+        };
+        drop(admin);
+        // A scraper that is in the middle of a page gets the page.
+        admin_plane.finish(Duration::from_secs(1).min(grace)).await;
+        Stopped { cut }
+    }
+}
+
+/// The connections of one plane.
+struct Plane {
+    slots: Arc<Semaphore>,
+    builder: auto::Builder<TokioExecutor>,
+    graceful: GracefulShutdown,
+    tasks: JoinSet<()>,
+}
+
+impl Plane {
+    fn new(connections_max: usize) -> Self {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT);
+        builder.http2().timer(TokioTimer::new());
+        Plane {
+            slots: Arc::new(Semaphore::new(connections_max)),
+            builder,
+            graceful: GracefulShutdown::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// The next connection, once there is a slot for it.
+    async fn accept(&mut self, listener: &TcpListener) -> Accepted {
+        loop {
+            // Finished connections must leave the set, or it would grow.
+            while self.tasks.try_join_next().is_some() {}
+            let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await else {
+                // Never closed; waiting for ever is what a closed one means.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match listener.accept().await {
+                Ok((stream, _peer)) => return Accepted { stream, slot },
+                Err(error) => {
+                    tracing::warn!(%error, "failed to accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn serve_data(&mut self, gateway: &Gateway, accepted: Accepted) {
+        let Accepted { stream, slot } = accepted;
+        no_delay(&stream);
+        let gateway = gateway.clone();
+        let service = service_fn(move |request| {
+            let gateway = gateway.clone();
+            async move { Ok::<_, Infallible>(http::handle(&gateway, request).await) }
+        });
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = self.graceful.watch(connection);
+        self.tasks.spawn(async move {
+            // A caller that breaks its connection is no event.
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+
+    fn serve_admin(&mut self, router: &axum::Router, accepted: Accepted) {
+        let Accepted { stream, slot } = accepted;
+        no_delay(&stream);
+        let service = TowerToHyperService::new(router.clone());
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = self.graceful.watch(connection);
+        self.tasks.spawn(async move {
+            let _ = connection.await;
+            drop(slot);
+        });
+    }
+
+    /// Lets running requests finish within `grace`; returns how many
+    /// connections were cut after that.
+    async fn finish(mut self, grace: Duration) -> usize {
+        let _ = tokio::time::timeout(grace, self.graceful.shutdown()).await;
+        while self.tasks.try_join_next().is_some() {}
+        let cut = self.tasks.len();
+        self.tasks.shutdown().await;
+        cut
+    }
+}
+
+struct Accepted {
+    stream: TcpStream,
+    slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Small answers and stream events must leave at once.
+fn no_delay(stream: &TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
+    }
+}

@@ -1,0 +1,153 @@
+//! From the configuration's targets to the upstream client's.
+//!
+//! The one place where a secret leaves the configuration: it becomes a header
+//! of the calls to its provider. Simulated providers keep their state (script,
+//! request count) over a reload that does not change them.
+
+use crate::config::{self, Config, Name, Provider, ProviderKind, Secret};
+use crate::upstream::{
+    Behaviour, Change, EndpointOptions, ReadingOptions, Simulated, SimulatedOptions, Target,
+    TargetError, TargetOptions, Upstream,
+};
+use http::HeaderName;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The simulated providers of a plant, shared by their targets.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    simulated: BTreeMap<Name, (Arc<Provider>, Arc<Simulated>)>,
+}
+
+impl Targets {
+    /// The simulated providers of `config`; those that `before` has with the
+    /// same configuration are taken over as they are.
+    pub(crate) fn for_config(config: &Config, before: Option<&Targets>) -> Self {
+        let mut simulated = BTreeMap::new();
+        for (name, provider) in &config.providers {
+            let ProviderKind::Simulated(spec) = &provider.kind else {
+                continue;
+            };
+            let known = before
+                .and_then(|before| before.simulated.get(name))
+                .filter(|(known, _)| known == provider);
+            let running = match known {
+                Some((_, running)) => running.clone(),
+                None => Arc::new(Simulated::new(simulated_options(spec))),
+            };
+            simulated.insert(name.clone(), (provider.clone(), running));
+        }
+        Targets { simulated }
+    }
+
+    /// The simulated provider of this name.
+    pub(crate) fn simulated(&self, provider: &str) -> Option<&Arc<Simulated>> {
+        self.simulated.get(provider).map(|(_, running)| running)
+    }
+
+    /// The target that `spec` describes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be called.
+    pub(crate) fn target(
+        &self,
+        spec: &config::Target,
+        upstream: &Upstream,
+    ) -> Result<Arc<Target>, TargetError> {
+        let endpoint = match &spec.provider.kind {
+            ProviderKind::Openai(http) => EndpointOptions::OpenAi {
+                base_url: http.base_url.to_string(),
+                api_key: None,
+                headers: headers(&http.headers),
+                upstream_model: Some(spec.upstream_model.to_string()),
+                request_logprobs: false,
+            },
+            ProviderKind::Json(http) => EndpointOptions::Json {
+                base_url: http.base_url.to_string(),
+                path: spec.path.to_string(),
+                api_key: None,
+                headers: headers(&http.headers),
+            },
+            ProviderKind::Simulated(options) => EndpointOptions::Simulated {
+                simulated: match self.simulated(&spec.provider.name) {
+                    Some(running) => running.clone(),
+                    None => Arc::new(Simulated::new(simulated_options(options))),
+                },
+                upstream_model: Some(spec.upstream_model.to_string()),
+            },
+        };
+        let text = |pointer: &Option<Arc<str>>| pointer.as_deref().map(str::to_owned);
+        let options = TargetOptions {
+            model: spec.model.to_string(),
+            release: spec.release.to_string(),
+            endpoint,
+            reading: ReadingOptions {
+                answer_pointer: text(&spec.pointers.answer),
+                confidence_pointer: text(&spec.pointers.confidence),
+                label_pointer: text(&spec.pointers.label),
+                scores_pointer: text(&spec.pointers.scores),
+            },
+            answer_bytes_max: None,
+        };
+        upstream.target(options)
+    }
+}
+
+fn headers(secret: &[(HeaderName, Secret)]) -> Vec<(String, String)> {
+    secret
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.expose().to_owned()))
+        .collect()
+}
+
+fn simulated_options(spec: &config::Simulated) -> SimulatedOptions {
+    SimulatedOptions {
+        seed: spec.seed,
+        labels: spec
+            .behaviour
+            .labels
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        text: None,
+        behaviour: behaviour(&spec.behaviour),
+        script: spec
+            .script
+            .iter()
+            .map(|entry| change(entry.at, &behaviour(&entry.behaviour)))
+            .collect(),
+    }
+}
+
+fn behaviour(spec: &config::Behaviour) -> Behaviour {
+    let ms = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    Behaviour {
+        latency_ms: ms(spec.latency),
+        latency_jitter_ms: ms(spec.latency_jitter),
+        error_rate: spec.error_rate,
+        status: spec.status,
+        confidence: spec.confidence,
+        confidence_jitter: spec.confidence_jitter,
+        tokens: spec.tokens,
+        token_interval_ms: ms(spec.token_interval),
+        ..Behaviour::default()
+    }
+}
+
+/// Entries of the configuration's script hold the whole behaviour.
+fn change(at: Duration, to: &Behaviour) -> Change {
+    Change {
+        at_s: at.as_secs_f64(),
+        latency_ms: Some(to.latency_ms),
+        latency_jitter_ms: Some(to.latency_jitter_ms),
+        error_rate: Some(to.error_rate),
+        status: Some(to.status),
+        confidence: Some(to.confidence),
+        confidence_jitter: Some(to.confidence_jitter),
+        tokens: Some(to.tokens),
+        token_interval_ms: Some(to.token_interval_ms),
+        ..Change::default()
+    }
+}
