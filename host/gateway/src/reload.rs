@@ -61,6 +61,8 @@ pub struct Applied {
     pub digest: String,
     /// Every file that it was made of: the configuration and all components.
     pub files: Vec<PathBuf>,
+    /// Keys whose change takes effect at the next start only.
+    pub needs_restart: Vec<String>,
 }
 
 /// A configuration that was refused. What served before still serves.
@@ -105,6 +107,8 @@ pub struct ConfigStatus {
     pub last_reload_ms: Option<u64>,
     /// What caused it.
     pub last_trigger: Option<Trigger>,
+    /// Keys that have changed since the start and take effect at the next one.
+    pub needs_restart: Vec<String>,
     /// Why the last reload was refused; empty when it was applied.
     pub mistakes: Vec<String>,
     /// How many reloads were applied since the start.
@@ -199,6 +203,7 @@ impl Reloader {
             applied: None,
             last_reload_ms: None,
             last_trigger: None,
+            needs_restart: Vec::new(),
             mistakes: Vec::new(),
             reloads_applied: 0,
             reloads_refused: 0,
@@ -313,7 +318,17 @@ impl Task {
                     digest = applied.digest,
                     "configuration applied"
                 );
+                if !applied.needs_restart.is_empty() {
+                    tracing::warn!(
+                        keys = applied.needs_restart.join(", "),
+                        "changes of these keys take effect at the next start"
+                    );
+                }
                 self.good_files = applied.files;
+                // A later reload compares with this one, not with the start.
+                status.needs_restart.extend(applied.needs_restart);
+                status.needs_restart.sort();
+                status.needs_restart.dedup();
                 status.synchronized = true;
                 status.applied = Some(AppliedStatus {
                     digest: applied.digest,

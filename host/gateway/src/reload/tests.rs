@@ -62,6 +62,7 @@ impl Files {
                 Ok(Applied {
                     digest: content,
                     files,
+                    needs_restart: Vec::new(),
                 })
             }
             Err(error) => refused(vec![error.to_string()], files),
@@ -265,6 +266,7 @@ async fn sighup_reloads() {
         applied: Some(Applied {
             digest: "given".into(),
             files: Vec::new(),
+            needs_restart: vec!["server.listen".into()],
         }),
         watch: false,
         signal: true,
@@ -279,6 +281,11 @@ async fn sighup_reloads() {
     assert!(sent.success());
     let status = setup.until(|status| status.reloads_applied == 2).await;
     assert_eq!(status.last_trigger, Some(Trigger::Signal));
+    assert_eq!(
+        status.needs_restart,
+        ["server.listen"],
+        "until the next start"
+    );
 }
 
 #[tokio::test]
