@@ -1,23 +1,43 @@
 //! Configuration: one TOML file, read strictly, resolved completely.
 //!
-//! Two stages. The raw stage (`tree`, `schema`, `read`) stays close to the
-//! file and keeps every place in it; the resolved stage (one file per section)
-//! holds types that cannot be wrong: references are resolved, numbers are in
-//! range, secrets are read. Between them every mistake is collected, so that
+//! Two stages. The raw stage stays close to the file and keeps every place in
+//! it: `tree` parses and merges, `check` holds the tree against the tables of
+//! keys in `schema`. The resolved stage (`resolve`, and one file per section
+//! with its table of keys, its types and what makes the one into the other)
+//! holds types that cannot be wrong: references lead somewhere, numbers are in
+//! range, secrets are read. On the way every mistake is collected, so that
 //! whoever wrote the file sees all of them at once, each with its line.
+//!
+//! `default-config.toml` is the embedded demo configuration and the commented
+//! example; `docs/config.md` is written from the tables of keys by a test.
 
+mod breaker;
+mod check;
+mod mistake;
 pub mod model;
+mod nearest;
 pub mod policy;
 pub mod provider;
+mod reference;
+mod resolve;
 pub mod route;
 pub mod rules;
+mod scan;
+mod schema;
 pub mod secret;
+mod section;
 pub mod server;
 pub mod simulated;
+mod source;
+#[cfg(test)]
+mod tests;
+mod tree;
 
+pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};
 pub use model::{Model, Pointers, Release, Rollout, Target};
 pub use policy::{ComponentSource, Policy};
 pub use provider::{HttpProvider, Provider, ProviderKind};
+pub use reference::reference;
 pub use route::{FactSource, Retry, Route, RouteKind, Timeouts};
 pub use rules::{Rules, RulesBody};
 pub use secret::Secret;
@@ -26,6 +46,7 @@ pub use simulated::{Behaviour, ScriptEntry, Simulated};
 
 use backstop::HostOptions;
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A name of the configuration; one allocation for all that mention it.
@@ -46,11 +67,74 @@ pub struct Config {
     pub policies: BTreeMap<Name, Arc<Policy>>,
     /// The rule-based answers.
     pub rules: BTreeMap<Name, Arc<Rules>>,
-    /// What callers can ask for.
+    /// What callers can ask for; at least one.
     pub routes: BTreeMap<Name, Arc<Route>>,
 }
 
 impl Config {
+    /// The embedded demo configuration as it stands in the repository, with
+    /// its comments.
+    pub const BUILTIN_TEXT: &str = include_str!("../../default-config.toml");
+
+    /// Reads and resolves the file at `path`. Environment variables are the
+    /// process's; relative paths in the file are relative to its folder, and
+    /// components that it names have to be there.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or with all its mistakes at once.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = read(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let base_dir = path.parent().unwrap_or(Path::new(""));
+        let origin = path.display().to_string();
+        let env = |name: &str| std::env::var(name).ok();
+        let input = resolve::Input {
+            text: &text,
+            origin: &origin,
+            base_dir,
+            look_for_files: true,
+        };
+        Ok(resolve::resolve(&input, &env)?)
+    }
+
+    /// Resolves a text that is called `origin` in mistakes. Reads no file:
+    /// components are not looked for.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once.
+    pub fn from_str(
+        text: &str,
+        origin: &str,
+        base_dir: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let input = resolve::Input {
+            text,
+            origin,
+            base_dir,
+            look_for_files: false,
+        };
+        Ok(resolve::resolve(&input, env)?)
+    }
+
+    /// The embedded demo configuration, with the working folder for its data.
+    ///
+    /// # Errors
+    ///
+    /// Never: a test reads it. The signature is that of the other readers.
+    pub fn builtin() -> Result<Config, ConfigError> {
+        Config::from_str(
+            Config::BUILTIN_TEXT,
+            schema::INCLUDE_DEMO,
+            Path::new(""),
+            &|_| None,
+        )
+    }
+
     /// The options of the policy host that this configuration asks for.
     pub fn host_options(&self) -> HostOptions {
         HostOptions {
@@ -62,4 +146,26 @@ impl Config {
             revisions_kept: self.sandbox.revisions_kept,
         }
     }
+
+    /// The component files of the policies, for whoever watches them.
+    pub fn component_files(&self) -> impl Iterator<Item = (&Name, &PathBuf)> {
+        self.policies
+            .iter()
+            .filter_map(|(name, policy)| match &policy.component {
+                ComponentSource::File(path) => Some((name, path)),
+                ComponentSource::Builtin(_) => None,
+            })
+    }
+}
+
+/// Reads a file of at most one byte more than is allowed, so that too large a
+/// one is found out without being read.
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut text = String::new();
+    let bytes_max = schema::FILE_BYTES_MAX as u64 + 1;
+    std::fs::File::open(path)?
+        .take(bytes_max)
+        .read_to_string(&mut text)?;
+    Ok(text)
 }

@@ -1,8 +1,12 @@
 //! `[providers.NAME]`: who runs the models, and how they are reached.
 
 use super::Name;
+use super::check::shown;
+use super::mistake::MistakeKind;
+use super::schema::{Default, HEADERS_MAX, Key, Kind, NAME_BYTES_MAX, Schema};
 use super::secret::Secret;
-use super::simulated::Simulated;
+use super::section::{Resolver, Section};
+use super::simulated::{self, Simulated};
 use http::{HeaderName, Uri};
 use std::time::Duration;
 
@@ -40,11 +44,202 @@ impl ProviderKind {
 /// How an HTTP provider is reached.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpProvider {
-    /// `http` or `https`, host, and a path without a slash at the end;
-    /// neither query nor user name.
+    /// `http` or `https`, host, and a path without a slash at the end (of an
+    /// empty path `Uri` makes `/`); neither query nor user name. See
+    /// [`HttpProvider::uri`].
     pub base_url: Uri,
     /// Headers sent with every call, the credentials among them.
     pub headers: Vec<(HeaderName, Secret)>,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
+}
+
+impl HttpProvider {
+    /// The address of `path`, which is empty or begins with a slash.
+    ///
+    /// # Errors
+    ///
+    /// When `path` is neither.
+    pub fn uri(&self, path: &str) -> Result<Uri, http::uri::InvalidUri> {
+        let base = self.base_url.to_string();
+        let base = base.strip_suffix('/').unwrap_or(&base);
+        format!("{base}{path}").parse()
+    }
+}
+
+/// The key that decides what else a provider has.
+pub(super) const KIND: Key = Key {
+    name: "kind",
+    kind: Kind::Choice(&["openai", "json", "simulated"]),
+    default: Default::Required,
+    about: "What the provider speaks.",
+};
+
+const BASE_URL: Key = Key {
+    name: "base_url",
+    kind: Kind::Environment,
+    default: Default::Required,
+    about: "`http` or `https` URL that paths are appended to, such as `https://api.openai.com/v1`.",
+};
+
+const API_KEY: Key = Key {
+    name: "api_key",
+    kind: Kind::Secret,
+    default: Default::Words("no credentials are sent"),
+    about: "The provider's key, best as a reference such as `${OPENAI_API_KEY}`.",
+};
+
+const API_KEY_HEADER: Key = Key {
+    name: "api_key_header",
+    kind: Kind::Text(NAME_BYTES_MAX),
+    default: Default::Text("authorization"),
+    about: "Header of the key: `authorization` carries `Bearer KEY`, any other the key alone.",
+};
+
+const HEADERS: Key = Key {
+    name: "headers",
+    kind: Kind::Secrets(HEADERS_MAX),
+    default: Default::Words("none"),
+    about: "Headers sent with every call, in addition.",
+};
+
+const CONNECT_MS: Key = Key {
+    name: "connect_ms",
+    kind: Kind::Integer(1, 60_000),
+    default: Default::Integer(2_000),
+    about: "Milliseconds until a connection must stand.",
+};
+
+/// `[providers.NAME]` of kind `openai`.
+pub(super) static OPENAI: Schema = Schema {
+    name: "providers.NAME (kind = \"openai\")",
+    about: "A server with OpenAI's chat completions.",
+    keys: &[KIND, BASE_URL, API_KEY, API_KEY_HEADER, HEADERS, CONNECT_MS],
+};
+
+/// `[providers.NAME]` of kind `json`.
+pub(super) static JSON: Schema = Schema {
+    name: "providers.NAME (kind = \"json\")",
+    about: "A server that answers JSON with JSON.",
+    keys: &[KIND, BASE_URL, API_KEY, API_KEY_HEADER, HEADERS, CONNECT_MS],
+};
+
+/// Headers that belong to the gateway's own transport.
+const RESERVED_HEADERS: [&str; 7] = [
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// Resolves a provider; none after a mistake.
+pub(super) fn resolve(
+    cx: &mut Resolver<'_>,
+    name: Name,
+    section: &Section<'_>,
+) -> Option<Provider> {
+    let kind = match section.text("kind").text {
+        "simulated" => ProviderKind::Simulated(simulated::resolve(section)),
+        "json" => ProviderKind::Json(resolve_http(cx, section)?),
+        "openai" => ProviderKind::Openai(resolve_http(cx, section)?),
+        _ => return None,
+    };
+    Some(Provider { name, kind })
+}
+
+fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProvider> {
+    let base_url = resolve_base_url(cx, section);
+    let mut headers = Vec::new();
+    let key_header = section.text("api_key_header").text;
+    let key_header = header_name(cx, section, "api_key_header", key_header);
+    if let (Some(key), Some(name)) = (cx.secret(section, "api_key"), key_header) {
+        let value = if name == http::header::AUTHORIZATION {
+            format!("Bearer {}", key.expose())
+        } else {
+            key.expose().to_owned()
+        };
+        headers.extend(header(cx, section, "api_key", name, value));
+    }
+    for (name, value) in section.pairs("headers") {
+        let path = format!("{}.{}", section.key_path("headers"), name.text);
+        let value = cx.expanded(value, &path);
+        let name = header_name(cx, section, "headers", name.text);
+        if let (Some(name), Some(value)) = (name, value) {
+            if headers.iter().any(|(known, _)| *known == name) {
+                let message =
+                    format!("header `{name}` is set twice, by `api_key` or by another spelling");
+                cx.note(MistakeKind::Conflict, section, "headers", message);
+                continue;
+            }
+            headers.extend(header(cx, section, "headers", name, value));
+        }
+    }
+    Some(HttpProvider {
+        base_url: base_url?,
+        headers,
+        connect_timeout: section.millis("connect_ms"),
+    })
+}
+
+fn header_name(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    key: &str,
+    name: &str,
+) -> Option<HeaderName> {
+    let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
+    let usable = parsed.filter(|name| !RESERVED_HEADERS.contains(&name.as_str()));
+    if usable.is_none() && !name.is_empty() {
+        let what = format!("`{}` may not be set as a header", shown(name));
+        cx.note(MistakeKind::Invalid, section, key, what);
+    }
+    usable
+}
+
+fn header(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    key: &str,
+    name: HeaderName,
+    value: String,
+) -> Option<(HeaderName, Secret)> {
+    if http::HeaderValue::from_str(&value).is_err() {
+        let message = format!(
+            "`{}` holds characters that no header may hold",
+            section.key_path(key)
+        );
+        cx.note(MistakeKind::Invalid, section, key, message);
+        return None;
+    }
+    Some((name, Secret::new(value)))
+}
+
+fn resolve_base_url(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<Uri> {
+    let path = section.key_path("base_url");
+    let text = section
+        .text_if_set("base_url")
+        .filter(|text| !text.text.is_empty())?;
+    let url = cx.expanded(text, &path)?;
+    // The text is not shown: it may hold credentials.
+    let mut refuse = |why: &str| {
+        let message = format!("`{path}` {why}, must be a URL such as `https://api.openai.com/v1`");
+        cx.note(MistakeKind::Invalid, section, "base_url", message);
+        None
+    };
+    let Ok(uri) = url.trim_end_matches('/').parse::<Uri>() else {
+        return refuse("is no URL");
+    };
+    let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    match uri.authority() {
+        Some(_) if !has_scheme => refuse("begins with neither `http://` nor `https://`"),
+        None => refuse("begins with neither `http://` nor `https://`"),
+        Some(authority) if authority.as_str().contains('@') => {
+            refuse("holds a user name, for which there is `headers`")
+        }
+        Some(_) if uri.query().is_some() => refuse("holds a query"),
+        Some(_) => Some(uri),
+    }
 }

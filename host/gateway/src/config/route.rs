@@ -1,11 +1,21 @@
 //! `[routes.NAME]`: what callers ask for.
 
 use super::Name;
+use super::check::{is_pointer, shown};
+use super::mistake::MistakeKind;
 use super::model::Model;
+use super::provider::ProviderKind;
 use super::rules::Rules;
+use super::schema::{
+    Collection, Default, Key, Kind, ROUTE_MODELS_MAX, ROUTE_RULES_MAX, Schema, TAGS_MAX,
+    TEXT_BYTES_MAX, TIMEOUT_MS_MAX,
+};
+use super::section::{Resolver, Section};
+use super::source::Place;
 use backstop_core::fault::FailureClasses;
 use backstop_core::plan::{Action, CallStep, Plan, STEPS_MAX, Step};
 use http::HeaderName;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -137,4 +147,298 @@ pub(super) fn default_plan(
         });
     }
     Plan { steps }
+}
+
+/// `[routes.NAME]`.
+pub(super) static ROUTE: Schema = Schema {
+    name: "routes.NAME",
+    about: "What callers ask for: a chat route by the `model` of the request, a JSON route at \
+            `/v1/predict/NAME`. It needs a model, rules or review.",
+    keys: &[
+        Key {
+            name: "kind",
+            kind: Kind::Choice(&["chat", "json"]),
+            default: Default::Required,
+            about: "`chat` speaks OpenAI's chat completions, `json` any JSON.",
+        },
+        Key {
+            name: "models",
+            kind: Kind::References(Collection::Models, ROUTE_MODELS_MAX),
+            default: Default::Words("none"),
+            about: "Its models in the order of preference.",
+        },
+        Key {
+            name: "rules",
+            kind: Kind::References(Collection::Rules, ROUTE_RULES_MAX),
+            default: Default::Words("none"),
+            about: "Its rules in the order of preference.",
+        },
+        Key {
+            name: "review",
+            kind: Kind::Bool,
+            default: Default::Bool(false),
+            about: "Whether requests may be sent to people.",
+        },
+        Key {
+            name: "fallback",
+            kind: Kind::Reference(Collection::Policies),
+            default: Default::Words("the models in order, then the first rules, else review"),
+            about: "The policy that plans, with the decision point `fallback`.",
+        },
+        Key {
+            name: "threshold",
+            kind: Kind::Reference(Collection::Policies),
+            default: Default::Words("every answer is accepted"),
+            about: "The policy that judges answers, with the decision point `threshold`.",
+        },
+        Key {
+            name: "timeout_ms",
+            kind: Kind::Integer(1, TIMEOUT_MS_MAX),
+            default: Default::Integer(120_000),
+            about: "Milliseconds of one attempt.",
+        },
+        Key {
+            name: "first_token_ms",
+            kind: Kind::Integer(1, TIMEOUT_MS_MAX),
+            default: Default::Integer(30_000),
+            about: "Milliseconds until the first token of a stream, or the head of a response.",
+        },
+        Key {
+            name: "idle_ms",
+            kind: Kind::Integer(1, TIMEOUT_MS_MAX),
+            default: Default::Integer(30_000),
+            about: "Milliseconds between two pieces of a stream.",
+        },
+        Key {
+            name: "retry",
+            kind: Kind::Table(&RETRY),
+            default: Default::Words("its defaults"),
+            about: "How calls are repeated.",
+        },
+        Key {
+            name: "tags",
+            kind: Kind::Pairs(TAGS_MAX),
+            default: Default::Words("none"),
+            about: "Facts that policies see, by name: `header:NAME`, or `body:` and a JSON pointer.",
+        },
+        Key {
+            name: "sticky",
+            kind: Kind::Text(TEXT_BYTES_MAX),
+            default: Default::Words("each request is split on its own"),
+            about: "What ties a caller to a release: `header:NAME`, or `body:` and a JSON pointer.",
+        },
+    ],
+};
+
+/// `[routes.NAME.retry]`.
+pub(super) static RETRY: Schema = Schema {
+    name: "routes.NAME.retry",
+    about: "How a call is repeated before the plan goes on.",
+    keys: &[
+        Key {
+            name: "retries",
+            kind: Kind::Integer(0, backstop_core::plan::RETRIES_MAX as u64),
+            default: Default::Integer(1),
+            about: "Repetitions of each call, where no policy plans.",
+        },
+        Key {
+            name: "backoff_ms",
+            kind: Kind::Integer(0, 60_000),
+            default: Default::Integer(250),
+            about: "Milliseconds before the first repetition.",
+        },
+        Key {
+            name: "backoff_multiplier",
+            kind: Kind::Number(1.0, 10.0),
+            default: Default::Number(2.0),
+            about: "What each further wait is multiplied by.",
+        },
+        Key {
+            name: "backoff_ms_max",
+            kind: Kind::Integer(0, TIMEOUT_MS_MAX),
+            default: Default::Integer(8_000),
+            about: "Milliseconds that no wait exceeds, unless the provider asks for it.",
+        },
+        Key {
+            name: "backoff_jitter",
+            kind: Kind::Number(0.0, 1.0),
+            default: Default::Number(0.2),
+            about: "Share of a wait by which it is lengthened or shortened at random.",
+        },
+        Key {
+            name: "retry_after_ms_max",
+            kind: Kind::Integer(0, TIMEOUT_MS_MAX),
+            default: Default::Integer(5_000),
+            about: "A provider that asks for a longer wait is not called again; the plan goes on.",
+        },
+    ],
+};
+
+/// What routes refer to. A name with nothing behind it was noted elsewhere.
+pub(super) struct Known<'k> {
+    pub(super) models: &'k BTreeMap<Name, Arc<Model>>,
+    pub(super) rules: &'k BTreeMap<Name, Arc<Rules>>,
+    pub(super) policies: &'k BTreeMap<Name, Name>,
+}
+
+/// Resolves a route.
+pub(super) fn resolve(
+    cx: &mut Resolver<'_>,
+    name: Name,
+    section: &Section<'_>,
+    known: &Known<'_>,
+) -> Route {
+    let kind = match section.text("kind").text {
+        "json" => RouteKind::Json,
+        _ => RouteKind::Chat,
+    };
+    let review = section.boolean("review");
+    let model_names = section.texts("models");
+    let models: Vec<Arc<Model>> = model_names
+        .iter()
+        .filter_map(|text| known.models.get(text.text).cloned())
+        .collect();
+    if matches!(section.text("kind").text, "json" | "chat") {
+        for text in &model_names {
+            if let Some(model) = known.models.get(text.text) {
+                check_kinds(cx, section, kind, model, text.place);
+            }
+        }
+    }
+    let rule_names = section.texts("rules");
+    let rules: Vec<Arc<Rules>> = rule_names
+        .iter()
+        .filter_map(|text| known.rules.get(text.text).cloned())
+        .collect();
+    let is_empty = |key| {
+        section.node(key).is_none() || section.texts_if_set(key).is_some_and(|t| t.is_empty())
+    };
+    if is_empty("models") && is_empty("rules") && !review {
+        let message = format!(
+            "`{}` needs `models`, `rules` or `review = true`",
+            section.path
+        );
+        cx.note(MistakeKind::MissingKey, section, "models", message);
+    }
+    let policy = |key| {
+        let text = section.text_if_set(key)?;
+        known.policies.get(text.text).cloned()
+    };
+    let retry = resolve_retry(&section.section("retry"));
+    let default_plan = Arc::new(default_plan(&models, &rules, review, retry.retries));
+    Route {
+        name,
+        kind,
+        models,
+        rules,
+        review,
+        fallback: policy("fallback"),
+        threshold: policy("threshold"),
+        timeouts: resolve_timeouts(cx, section),
+        retry,
+        tags: resolve_tags(cx, section),
+        sticky: section.text_if_set("sticky").and_then(|text| {
+            let path = section.key_path("sticky");
+            fact_source(cx, text.text, text.place, &path)
+        }),
+        default_plan,
+    }
+}
+
+/// Every release of a model has to speak what the route speaks.
+fn check_kinds(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    kind: RouteKind,
+    model: &Model,
+    place: Place,
+) {
+    for release in &model.releases {
+        let provider = &release.target.provider;
+        let fits = match provider.kind {
+            ProviderKind::Openai(_) => kind == RouteKind::Chat,
+            ProviderKind::Json(_) => kind == RouteKind::Json,
+            ProviderKind::Simulated(_) => true,
+        };
+        if !fits {
+            let path = section.key_path("models");
+            let message = format!(
+                "`{}` is a {} route, but release `{}` of its model `{}` has provider `{}` of kind `{}`",
+                section.path,
+                kind.as_str(),
+                release.name,
+                model.name,
+                provider.name,
+                provider.kind.as_str()
+            );
+            cx.mistakes.add(MistakeKind::Conflict, place, path, message);
+            return;
+        }
+    }
+}
+
+fn resolve_timeouts(cx: &mut Resolver<'_>, section: &Section<'_>) -> Timeouts {
+    let total = section.millis("timeout_ms");
+    let mut within = |key: &str| {
+        let time = section.millis(key);
+        let both_set = section.node(key).is_some() && section.node("timeout_ms").is_some();
+        let is_in_range = time.as_millis() <= u128::from(TIMEOUT_MS_MAX) && !total.is_zero();
+        if time > total && both_set && is_in_range {
+            let path = section.key_path(key);
+            let message = format!(
+                "`{path}` is {}, longer than the attempt as a whole, `timeout_ms` = {}",
+                time.as_millis(),
+                total.as_millis()
+            );
+            cx.note(MistakeKind::Conflict, section, key, message);
+        }
+        time.min(total)
+    };
+    Timeouts {
+        total,
+        first_token: within("first_token_ms"),
+        idle: within("idle_ms"),
+    }
+}
+
+fn resolve_retry(section: &Section<'_>) -> Retry {
+    Retry {
+        retries: section.integer("retries"),
+        backoff: section.millis("backoff_ms"),
+        backoff_multiplier: section.number("backoff_multiplier"),
+        backoff_max: section.millis("backoff_ms_max"),
+        backoff_jitter: section.number("backoff_jitter"),
+        retry_after_max: section.millis("retry_after_ms_max"),
+    }
+}
+
+fn resolve_tags(cx: &mut Resolver<'_>, section: &Section<'_>) -> Vec<(Name, FactSource)> {
+    let path = section.key_path("tags");
+    section
+        .pairs("tags")
+        .into_iter()
+        .filter_map(|(name, source)| {
+            let path = super::check::below(&path, name.text);
+            let source = fact_source(cx, source.text, source.place, &path)?;
+            Some((Name::from(name.text), source))
+        })
+        .collect()
+}
+
+fn fact_source(cx: &mut Resolver<'_>, text: &str, place: Place, path: &str) -> Option<FactSource> {
+    let found = match text.split_once(':') {
+        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes())
+            .ok()
+            .map(FactSource::Header),
+        Some(("body", pointer)) if is_pointer(pointer) => Some(FactSource::Body(pointer.into())),
+        _ => None,
+    };
+    if found.is_none() && !text.is_empty() {
+        let message = format!(
+            "`{path}` is `{}`, must be `header:NAME`, or `body:` and a JSON pointer such as `body:/user`",
+            shown(text)
+        );
+        cx.mistakes.add(MistakeKind::Invalid, place, path, message);
+    }
+    found
 }
