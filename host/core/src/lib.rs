@@ -11,7 +11,8 @@
 //! - [`fault`]: the one class that every failed attempt belongs to;
 //! - [`input`]: what a policy is told (request, answer, rollout);
 //! - [`plan`], [`verdict`], [`rollout`]: what a policy may return, and the
-//!   checks that it passes before it is applied;
+//!   checks that it passes before it is applied; with the latter the state
+//!   machine that a directive moves;
 //! - [`metric`]: the vocabulary of evidence;
 //! - [`split`], [`breaker`]: which release serves a caller, and whether it may;
 //! - [`plan_run`]: a plan's execution: retries, backoff, deadline, races;

@@ -1,4 +1,19 @@
-//! Rollouts: what a rollback policy returns, and its checks.
+//! Rollouts: what a rollback policy returns with its checks, and the state
+//! machine that a directive moves ([`Rollout`]).
+//!
+//! The words are those of `wit/rollback.wit`.
+
+mod config;
+mod event;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+pub use config::{RolloutConfig, RolloutConfigError, STEPS_MAX};
+pub use event::{Decider, ReplayError, RolloutChange, RolloutEvent};
+pub use machine::{
+    BeginError, Command, Order, RELEASES_READY_MAX, Refused, Rollout, RolloutPlan, RolloutStatus,
+};
 
 use crate::input::RolloutFacts;
 use serde::{Deserialize, Serialize};
