@@ -30,6 +30,9 @@ mod stream;
 pub mod target;
 pub mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use simulated::{Behaviour, Change, Fault, Simulated, SimulatedOptions};
 pub use stream::{StreamFacts, Watch};
 pub use target::{EndpointOptions, ReadingOptions, Target, TargetError, TargetOptions};

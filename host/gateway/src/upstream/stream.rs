@@ -314,7 +314,7 @@ impl EventStream {
         let mut seen = self.watch.0.lock();
         for event in events(bytes) {
             let Some(data) = &event.data else { continue };
-            if data.trim_ascii() == b"[DONE]" {
+            if is_done(data) {
                 seen.done = true;
                 return Inspected {
                     passes: event.end,
@@ -356,10 +356,9 @@ impl EventStream {
     fn last_event(&mut self) -> Bytes {
         let left = self.splitter.finish();
         let mut passes = Bytes::new();
-        if !left.is_empty() {
-            let malformed = self.watch.0.lock().events_malformed;
+        if is_whole(&left) {
             let whole = self.pass(left);
-            if self.watch.0.lock().events_malformed == malformed && !whole.is_empty() {
+            if !whole.is_empty() {
                 let mut ended = BytesMut::from(whole);
                 ended.extend_from_slice(b"\n\n");
                 passes = ended.freeze();
@@ -387,6 +386,21 @@ impl EventStream {
             }
         }
     }
+}
+
+/// True when `left`, the end of a body, is an event that only lacks its blank
+/// line.
+fn is_whole(left: &[u8]) -> bool {
+    let mut any = false;
+    events(left).all(|event| {
+        any = true;
+        let Some(data) = &event.data else { return true };
+        is_done(data) || !matches!(chunk_of(&event, data), Err(CompletionError::Invalid(_)))
+    }) && any
+}
+
+fn is_done(data: &[u8]) -> bool {
+    data.trim_ascii() == b"[DONE]"
 }
 
 fn chunk_of<'a>(event: &Event<'_>, data: &'a [u8]) -> Result<Chunk<'a>, CompletionError> {

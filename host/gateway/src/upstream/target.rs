@@ -80,19 +80,29 @@ impl std::fmt::Debug for EndpointOptions {
                 ..
             } => f
                 .debug_struct("OpenAi")
-                .field("base_url", base_url)
+                .field("base_url", &without_secrets(base_url))
                 .field("upstream_model", upstream_model)
                 .finish_non_exhaustive(),
             EndpointOptions::Json { base_url, path, .. } => f
                 .debug_struct("Json")
-                .field("base_url", base_url)
-                .field("path", path)
+                .field("base_url", &without_secrets(base_url))
+                .field("path", &without_secrets(path))
                 .finish_non_exhaustive(),
             EndpointOptions::Simulated { upstream_model, .. } => f
                 .debug_struct("Simulated")
                 .field("upstream_model", upstream_model)
                 .finish_non_exhaustive(),
         }
+    }
+}
+
+/// A URL without what may be secret in it: user, password and query.
+fn without_secrets(url: &str) -> String {
+    let url = url.split_once('?').map_or(url, |(before, _)| before);
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
     }
 }
 
@@ -149,7 +159,7 @@ pub enum TargetError {
 impl From<OriginError> for TargetError {
     fn from(error: OriginError) -> Self {
         match error {
-            OriginError::Url(url) => TargetError::BaseUrl(url),
+            OriginError::Url(url) => TargetError::BaseUrl(without_secrets(&url)),
             OriginError::Certificates(source) => TargetError::Certificates(source),
         }
     }
@@ -180,11 +190,20 @@ pub(super) enum Endpoint {
 }
 
 /// A place on a server, with all that is sent there each time.
-#[derive(Debug)]
 pub(super) struct Server {
     pub(super) origin: Arc<Origin>,
     pub(super) path: PathAndQuery,
     pub(super) headers: HeaderMap,
+}
+
+impl std::fmt::Debug for Server {
+    /// Leaves out what may be secret: headers and query.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server")
+            .field("origin", &self.origin)
+            .field("path", &self.path.path())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Target {
@@ -261,7 +280,7 @@ fn server(
     headers: Vec<(String, String)>,
     origin: impl Fn(&Uri) -> Result<Arc<Origin>, OriginError>,
 ) -> Result<Server, TargetError> {
-    let base_error = || TargetError::BaseUrl(base_url.to_owned());
+    let base_error = || TargetError::BaseUrl(without_secrets(base_url));
     let uri: Uri = base_url.parse().map_err(|_| base_error())?;
     let authority = uri.authority().ok_or_else(base_error)?;
     if authority.as_str().contains('@') {

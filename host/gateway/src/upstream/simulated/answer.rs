@@ -62,6 +62,7 @@ pub(super) struct ChatAnswer {
     pub(super) words: Vec<String>,
     pub(super) confidence: f64,
     pub(super) include_usage: bool,
+    pub(super) logprobs: bool,
 }
 
 impl ChatAnswer {
@@ -75,6 +76,14 @@ impl ChatAnswer {
             (true, true) => mean * 1.5,
             (true, false) => mean * 0.5,
         }
+    }
+
+    fn logprobs(&self, words: std::ops::Range<usize>) -> Value {
+        if !self.logprobs {
+            return Value::Null;
+        }
+        let tokens: Vec<Value> = words.map(|word| self.token(word)).collect();
+        json!({"content": tokens, "refusal": null})
     }
 
     fn token(&self, word: usize) -> Value {
@@ -97,7 +106,6 @@ impl ChatAnswer {
 
     /// The whole answer.
     pub(super) fn completion(&self) -> Bytes {
-        let tokens: Vec<Value> = (0..self.words.len()).map(|word| self.token(word)).collect();
         let document = json!({
             "id": self.id,
             "object": "chat.completion",
@@ -110,7 +118,7 @@ impl ChatAnswer {
                     "content": self.words.concat(),
                     "refusal": null,
                 },
-                "logprobs": {"content": tokens, "refusal": null},
+                "logprobs": self.logprobs(0..self.words.len()),
                 "finish_reason": "stop",
             }],
             "usage": self.usage(),
@@ -131,7 +139,7 @@ impl ChatAnswer {
         }
         if position <= words {
             let word = position - 1;
-            let logprobs = json!({"content": [self.token(word)], "refusal": null});
+            let logprobs = self.logprobs(word..word + 1);
             let delta = json!({"content": self.words[word]});
             return Some(self.chunk(delta, logprobs, Value::Null));
         }
@@ -211,6 +219,7 @@ mod tests {
                 words: words(None, count, &mut Rng::with_seed(1)),
                 confidence: 0.61,
                 include_usage: false,
+                logprobs: true,
             };
             let read = Completion::parse(&answer.completion()).unwrap();
             let confidence = read.logprobs.confidence().unwrap();

@@ -127,11 +127,11 @@ impl Simulated {
             Rng::with_seed(self.options.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let (late, off, bad, first, other) =
             (rng.f64(), rng.f64(), rng.f64(), rng.f64(), rng.f64());
-        let latency_ms =
-            f64::from(behaviour.latency_ms) + late * f64::from(behaviour.latency_jitter_ms);
+        let latency_ms = f64::from(behaviour.latency_ms)
+            + (2.0 * late - 1.0) * f64::from(behaviour.latency_jitter_ms);
         Draw {
             number,
-            latency: Duration::from_secs_f64(latency_ms / 1000.0),
+            latency: Duration::from_secs_f64(latency_ms.max(0.0) / 1000.0),
             confidence: (behaviour.confidence + (2.0 * off - 1.0) * behaviour.confidence_jitter)
                 .clamp(CONFIDENCE_MIN, 1.0),
             faulty: bad < behaviour.error_rate,
@@ -223,6 +223,7 @@ impl Simulated {
             ),
             confidence: draw.confidence,
             include_usage: request.include_usage,
+            logprobs: draw.behaviour.logprobs,
         };
         let interval = Duration::from_millis(draw.behaviour.token_interval_ms.into());
         if !stream {
@@ -250,14 +251,16 @@ impl Simulated {
 /// Lowest confidence that a draw may have, so that its logarithm exists.
 const CONFIDENCE_MIN: f64 = 1e-4;
 
-/// The first label with probability `share`, else one of the others.
+/// The first label with probability `share`, else one of the others; without
+/// a share, any of them.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
     reason = "a share of a short list's length"
 )]
-fn label(labels: usize, share: f64, first: f64, other: f64) -> usize {
+fn label(labels: usize, share: Option<f64>, first: f64, other: f64) -> usize {
+    let share = share.unwrap_or(1.0 / labels.max(1) as f64);
     if labels < 2 || first < share {
         0
     } else {

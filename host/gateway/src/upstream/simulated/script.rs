@@ -9,7 +9,7 @@ use std::time::Duration;
 pub struct SimulatedOptions {
     /// Where its random numbers start.
     pub seed: u64,
-    /// The labels of its predictions; at least one.
+    /// The labels of its predictions; without one, they have none.
     pub labels: Vec<String>,
     /// What it says in chat; none lets it babble `tokens` words.
     pub text: Option<String>,
@@ -54,7 +54,7 @@ pub enum Fault {
 pub struct Behaviour {
     /// Milliseconds until the response head.
     pub latency_ms: u32,
-    /// Up to this many milliseconds more, uniformly.
+    /// Up to this many milliseconds more or less, uniformly.
     pub latency_jitter_ms: u32,
     /// Share of requests that go wrong, 0 to 1.
     pub error_rate: f64,
@@ -68,8 +68,11 @@ pub struct Behaviour {
     pub confidence: f64,
     /// Up to this much more or less, uniformly.
     pub confidence_jitter: f64,
-    /// Share of predictions with the first label, 0 to 1.
-    pub label_share: f64,
+    /// Share of predictions with the first label, 0 to 1; none makes all
+    /// labels equally likely.
+    pub label_share: Option<f64>,
+    /// Whether chat answers carry log-probabilities, which hold the confidence.
+    pub logprobs: bool,
     /// Words of a chat answer.
     pub tokens: u32,
     /// Milliseconds between two words.
@@ -87,7 +90,8 @@ impl Default for Behaviour {
             retry_after_s: None,
             confidence: 0.95,
             confidence_jitter: 0.0,
-            label_share: 0.5,
+            label_share: None,
+            logprobs: true,
             tokens: 12,
             token_interval_ms: 0,
         }
@@ -121,10 +125,34 @@ pub struct Change {
     pub confidence_jitter: Option<f64>,
     /// See [`Behaviour::label_share`].
     pub label_share: Option<f64>,
+    /// See [`Behaviour::logprobs`]; jumps.
+    pub logprobs: Option<bool>,
     /// See [`Behaviour::tokens`]; jumps.
     pub tokens: Option<u32>,
     /// See [`Behaviour::token_interval_ms`].
     pub token_interval_ms: Option<u32>,
+}
+
+impl From<Behaviour> for Change {
+    /// The change that ends in `behaviour`, whatever was before, at once.
+    fn from(behaviour: Behaviour) -> Self {
+        Change {
+            at_s: 0.0,
+            ramp_s: 0.0,
+            latency_ms: Some(behaviour.latency_ms),
+            latency_jitter_ms: Some(behaviour.latency_jitter_ms),
+            error_rate: Some(behaviour.error_rate),
+            fault: Some(behaviour.fault),
+            status: Some(behaviour.status),
+            retry_after_s: behaviour.retry_after_s,
+            confidence: Some(behaviour.confidence),
+            confidence_jitter: Some(behaviour.confidence_jitter),
+            label_share: behaviour.label_share,
+            logprobs: Some(behaviour.logprobs),
+            tokens: Some(behaviour.tokens),
+            token_interval_ms: Some(behaviour.token_interval_ms),
+        }
+    }
 }
 
 /// The behaviour `elapsed` after the start of `script`.
@@ -156,7 +184,11 @@ impl Change {
         number(&mut to.error_rate, self.error_rate);
         number(&mut to.confidence, self.confidence);
         number(&mut to.confidence_jitter, self.confidence_jitter);
-        number(&mut to.label_share, self.label_share);
+        if let Some(target) = self.label_share {
+            let mut share = to.label_share.unwrap_or(target);
+            number(&mut share, Some(target));
+            to.label_share = Some(share);
+        }
         let whole = |from: &mut u32, target: Option<u32>| {
             if let Some(target) = target {
                 *from = between(*from, target, progress);
@@ -168,6 +200,7 @@ impl Change {
         to.fault = self.fault.unwrap_or(to.fault);
         to.status = self.status.unwrap_or(to.status);
         to.retry_after_s = self.retry_after_s.or(to.retry_after_s);
+        to.logprobs = self.logprobs.unwrap_or(to.logprobs);
         to.tokens = self.tokens.unwrap_or(to.tokens);
     }
 }
