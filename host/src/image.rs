@@ -9,7 +9,7 @@ use crate::bindings::{
 use crate::convert::Returned;
 use crate::error::{ActivationErrorKind, SandboxError};
 use crate::record::DecisionPoint;
-use crate::run::{Allowance, Guest, Path, arm};
+use crate::run::{Allowance, Epoch, Guest, Path, arm};
 use crate::run_state::RunState;
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower,
@@ -78,11 +78,12 @@ impl Image {
         &self,
         state: RunState,
         allowance: Allowance,
+        epoch: Epoch,
     ) -> wasmtime::Result<Guest> {
         let mut store = Store::new(self.engine(), state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
-        arm(&mut store, self.path, allowance.deadline, allowance.fuel)?;
+        arm(&mut store, epoch, allowance.deadline, allowance.fuel)?;
         let instance = match self.path {
             Path::Synchronous => self.pre.instantiate(&mut store)?,
             Path::Waiting => self.pre.instantiate_async(&mut store).await?,

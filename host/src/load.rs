@@ -14,7 +14,7 @@ use crate::image::{Image, export};
 use crate::options::{Grants, Limits, PolicyOptions};
 use crate::preinit;
 use crate::record::{DecisionPoint, FailureKind, Input, Moment, RunOutcome};
-use crate::run::{self, Allowance, Guest, Path};
+use crate::run::{self, Allowance, Epoch, Guest, Path};
 use crate::run_state::{Mode, RunState};
 use crate::services::Services;
 use crate::settings;
@@ -136,7 +136,7 @@ impl Loader {
     ) -> Result<Guest, Kind> {
         let state = self.state(policy, options);
         let allowance = Allowance::of_load(&options.limits);
-        let started = finish(image.instantiate(state, allowance));
+        let started = finish(image.instantiate(state, allowance, Epoch::Trap));
         started.map_err(|error| guest_failed("start", &error, allowance))
     }
 
@@ -362,7 +362,7 @@ where
     // Stopped by the epoch on either path: nothing waits while loading.
     run::arm(
         &mut guest.store,
-        Path::Synchronous,
+        Epoch::Trap,
         allowance.deadline,
         allowance.fuel,
     )?;

@@ -148,7 +148,9 @@ impl Revision {
         }
         let policy = self.info.policy.clone();
         let state = RunState::new(policy, self.grants.clone(), services.clone(), self.limits());
-        self.image.instantiate(state, allowance).await
+        self.image
+            .instantiate(state, allowance, self.image.path().into())
+            .await
     }
 
     fn put_back(&self, guest: Guest) {

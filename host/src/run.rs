@@ -90,25 +90,43 @@ impl Allowance {
 pub(crate) enum Path {
     /// The policy cannot wait: no fiber.
     Synchronous,
-    /// The policy may wait for models. The epoch makes it yield to the other
-    /// tasks of its thread; time is bounded by the future.
+    /// The policy may wait for models.
     Waiting,
+}
+
+/// What happens when the epoch says that time is over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Epoch {
+    /// The guest traps at the deadline.
+    Trap,
+    /// The guest yields at every tick, and whoever waits for it gives up at
+    /// the deadline.
+    Yield,
+}
+
+impl From<Path> for Epoch {
+    fn from(path: Path) -> Self {
+        match path {
+            Path::Synchronous => Epoch::Trap,
+            Path::Waiting => Epoch::Yield,
+        }
+    }
 }
 
 /// Sets fuel and epoch for a run that must end within `left`.
 pub(crate) fn arm(
     store: &mut Store<RunState>,
-    path: Path,
+    epoch: Epoch,
     left: Duration,
     fuel: u64,
 ) -> wasmtime::Result<()> {
     store.set_fuel(fuel)?;
-    match path {
-        Path::Synchronous => {
+    match epoch {
+        Epoch::Trap => {
             store.epoch_deadline_trap();
             store.set_epoch_deadline(ticks(left));
         }
-        Path::Waiting => {
+        Epoch::Yield => {
             store.epoch_deadline_async_yield_and_update(1);
             store.set_epoch_deadline(1);
         }
@@ -135,7 +153,13 @@ pub(crate) async fn ask(
         .data_mut()
         .begin(mode, input.clone(), moment.now_ms, deadline);
     let left = deadline.saturating_duration_since(Instant::now());
-    let result = match arm(&mut guest.store, image.path(), left, allowance.fuel) {
+    // Loading drives the guest without a runtime, so it must not yield.
+    let epoch = if canary {
+        Epoch::Trap
+    } else {
+        image.path().into()
+    };
+    let result = match arm(&mut guest.store, epoch, left, allowance.fuel) {
         Ok(()) => call(image, guest, point, moment, left).await,
         Err(error) => Err(error),
     };

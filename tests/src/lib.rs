@@ -1,1 +1,5 @@
-//! Under construction.
+//! The test kit: hosts with scripted sources, facts to decide on, guests.
+
+pub mod facts;
+pub mod guest;
+pub mod sources;

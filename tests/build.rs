@@ -1,0 +1,18 @@
+//! Builds the guests that the tests need.
+//!
+//! A guest that does not build stops the tests with cargo's own message.
+
+use std::path::Path;
+
+fn main() {
+    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    let built = match backstop_build::build_script::policies(&[guests.join("hostile")]) {
+        Ok(built) => built,
+        Err(error) => panic!("build the guests of the tests: {error}"),
+    };
+    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    for guest in built {
+        let path = Path::new(&out).join(format!("{}.wasm", guest.package));
+        std::fs::write(&path, &guest.component).expect("write the component");
+    }
+}

@@ -1,0 +1,200 @@
+//! A guest that does to the host whatever its settings say.
+//!
+//! One misdeed for each promise of the sandbox; `tests/all/hostile.rs` holds
+//! the host to them.
+
+use backstop_sdk::{
+    Abstain, Answer, Assessment, CallStep, Context, Fallback, Plan, Policy, Problems, Request,
+    Rollback, Rollout, Threshold, Verdict, export, log, metrics, models, settings, state,
+};
+
+/// What to do.
+#[settings]
+#[derive(Debug)]
+pub struct Settings {
+    /// The misdeed.
+    #[setting(default = "none")]
+    misdeed: String,
+    /// Settings can be refused.
+    #[setting(default = 0, min = 0, max = 10)]
+    number: u32,
+}
+
+/// The guest.
+#[derive(Debug)]
+pub struct Hostile(Settings);
+
+impl Policy for Hostile {
+    type Settings = Settings;
+
+    fn configure(settings: Settings) -> Result<Self, Problems> {
+        match settings.misdeed.as_str() {
+            "loop-in-configure" => spin(),
+            "trap-in-configure" => panic!("as told"),
+            "grow-in-configure" => grow(),
+            "import-in-configure" => log::info("hello"),
+            "refuse-settings" => {
+                let mut problems = Problems::new();
+                problems.add("/misdeed", "is not nice");
+                problems.add("/number", "is not my number");
+                return Err(problems);
+            }
+            _ => {}
+        }
+        Ok(Self(settings))
+    }
+}
+
+impl Fallback for Hostile {
+    fn decide(&self, ctx: &Context, request: &Request) -> Result<Plan, Abstain> {
+        // The canary call of an activation is at the beginning of time.
+        if ctx.now_ms == 0 && !self.0.misdeed.ends_with("-in-canary") {
+            return Ok(good_plan(request));
+        }
+        match self.0.misdeed.trim_end_matches("-in-canary") {
+            "loop" => spin(),
+            "grow" => grow(),
+            "recurse" => drop(recurse(u64::from(self.0.number))),
+            "trap" => panic!("as told"),
+            "panic-with-10-mb" => panic!("{}", "x".repeat(10 << 20)),
+            "flood-log" => loop {
+                log::info("flood");
+            },
+            "long-log" => log::info(&"x".repeat(100 << 10)),
+            "escape-log" => log::info("\u{1b}[2J\nforged line"),
+            "loop-in-host-calls" => loop {
+                let _ = request.route();
+            },
+            "wait-for-model" => {
+                let answer = models::call(&models::ModelCall::new("slow", "{}"));
+                return Err(Abstain::because(format!("{:?}", answer.map(|_| ()))));
+            }
+            "call-model-too-often" => {
+                let calls: Vec<_> = (0..3)
+                    .map(|_| models::call(&models::ModelCall::new("quick", "{}")).map(|_| ()))
+                    .collect();
+                return Err(Abstain::because(format!("{calls:?}")));
+            }
+            "call-other-model" => {
+                let answer = models::call(&models::ModelCall::new("secret", "{}"));
+                return Err(Abstain::because(format!("{:?}", answer.map(|_| ()))));
+            }
+            "read-other-metric" => {
+                let rate = metrics::rate("secret", metrics::Subject::Route, 60);
+                return Err(Abstain::because(format!("{rate:?}")));
+            }
+            "bad-metric-arguments" => {
+                let subject = metrics::Subject::Route;
+                let found = (
+                    metrics::rate("error-rate", subject, 0).is_err(),
+                    metrics::rate("error-rate", metrics::Subject::Route, u32::MAX).is_err(),
+                    metrics::quantile("latency-ms", metrics::Subject::Route, 60, f64::NAN).is_err(),
+                );
+                return Err(Abstain::because(format!("{found:?}")));
+            }
+            "fill-state" => {
+                let mut set = 0;
+                for key in 0..200 {
+                    if state::set(&format!("{key}"), &[0; 4_096], 0).is_ok() {
+                        set += 1;
+                    }
+                }
+                return Err(Abstain::because(format!("{set}")));
+            }
+            "large-state" => {
+                let result = state::set("key", &[0; 5_000], 0);
+                return Err(Abstain::because(format!("{result:?}")));
+            }
+            "count" => {
+                let count = state::add("count", 1, 0);
+                return Err(Abstain::because(format!("{count:?}")));
+            }
+            "unknown-model" => return Ok(Plan::new().call("gpt-imaginary", "why not")),
+            "no-steps" => return Ok(Plan::new()),
+            "ten-thousand-steps" => {
+                let model = request.candidates()[0].model.clone();
+                return Ok(
+                    (0..10_000).fold(Plan::new(), |plan, _| plan.call(model.as_str(), "again"))
+                );
+            }
+            "huge-timeout" => {
+                let model = request.candidates()[0].model.clone();
+                return Ok(Plan::new().call(CallStep::to(model).timeout_ms(u32::MAX), "wait"));
+            }
+            "invalid-utf-8" => {
+                #[expect(
+                    unsafe_code,
+                    reason = "the host must survive what no honest guest can return"
+                )]
+                // SAFETY: none; that is the misdeed.
+                let reason = unsafe { String::from_utf8_unchecked(vec![0xff, 0xfe, 0x80]) };
+                return Ok(Plan::new().or_refuse(503, "no", reason));
+            }
+            "megabytes-of-reason" => {
+                return Ok(Plan::new().or_refuse(503, "no", "x".repeat(2 << 20)));
+            }
+            _ => {}
+        }
+        Ok(good_plan(request))
+    }
+}
+
+impl Threshold for Hostile {
+    fn judge(&self, ctx: &Context, _: &Request, answer: &Answer) -> Result<Verdict, Abstain> {
+        let confidence = match self.0.misdeed.as_str() {
+            _ if ctx.now_ms == 0 => 0.5,
+            "not-a-number" => f64::NAN,
+            "above-one" => 1.5,
+            "read-body" => {
+                return Err(Abstain::because(format!("{:?}", answer.body(100))));
+            }
+            _ => 0.5,
+        };
+        Ok(Verdict::accept("fine").with_confidence(confidence))
+    }
+}
+
+impl Rollback for Hostile {
+    fn assess(&self, ctx: &Context, _: &Rollout) -> Result<Assessment, Abstain> {
+        match self.0.misdeed.as_str() {
+            "unknown-release" if ctx.now_ms != 0 => {
+                Ok(Assessment::roll_back_to("imaginary", "why not"))
+            }
+            _ => Ok(Assessment::hold("fine")),
+        }
+    }
+}
+
+fn good_plan(request: &Request) -> Plan {
+    let candidates = request.candidates();
+    candidates.into_iter().fold(Plan::new(), |plan, candidate| {
+        plan.call(candidate.model, "in order")
+    })
+}
+
+fn spin() {
+    let mut n: u64 = 1;
+    loop {
+        n = std::hint::black_box(n.wrapping_mul(3));
+        if n == 0 {
+            break;
+        }
+    }
+}
+
+fn grow() {
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    loop {
+        hoard.push(vec![1; 64 << 10]);
+        std::hint::black_box(&hoard);
+    }
+}
+
+fn recurse(n: u64) -> u64 {
+    if std::hint::black_box(n) == u64::MAX {
+        return n;
+    }
+    recurse(std::hint::black_box(n + 1)).wrapping_add(n)
+}
+
+export!(Hostile: fallback, threshold, rollback);

@@ -1,0 +1,98 @@
+//! Scripted sources: metrics, models and incidents for a host under test.
+
+use backstop::core::input::AnswerFacts;
+use backstop::core::metric::{
+    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
+    Subject,
+};
+use backstop::{
+    BoxFuture, IncidentReport, IncidentSink, MetricQuery, MetricsSource, ModelAnswer, ModelCall,
+    ModelCaller, ModelError,
+};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Metrics of which every rate is the same.
+#[derive(Debug, Default)]
+pub struct Rates {
+    /// Events of 1,000 trials.
+    pub per_mille: AtomicU64,
+}
+
+fn unknown<T>(query: MetricQuery<'_>) -> Result<T, MetricsError> {
+    Err(MetricsError::Unknown(query.metric.to_owned()))
+}
+
+impl MetricsSource for Rates {
+    fn rate(&self, _: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
+        Ok(Proportion {
+            events: self.per_mille.load(Ordering::Relaxed),
+            trials: 1_000,
+        })
+    }
+    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
+        unknown(query)
+    }
+    fn quantile(&self, query: MetricQuery<'_>, _: f64) -> Result<Estimate, MetricsError> {
+        unknown(query)
+    }
+    fn compare(
+        &self,
+        query: MetricQuery<'_>,
+        _: &Subject,
+        _: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        unknown(query)
+    }
+    fn drift(&self, query: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
+        unknown(query)
+    }
+}
+
+/// Models `quick` (answers at once, costs 10) and `slow` (takes an hour).
+#[derive(Debug, Default)]
+pub struct Models {
+    /// Calls that were made.
+    pub calls: AtomicU64,
+}
+
+impl ModelCaller for Models {
+    fn cost_micros_max(&self, _: &str) -> u64 {
+        10
+    }
+
+    fn call(&self, call: ModelCall) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            if call.model == "slow" {
+                tokio::time::sleep(Duration::from_secs(3_600)).await;
+            }
+            let facts = AnswerFacts {
+                model: call.model.as_str().into(),
+                ..crate::facts::answer(Some(0.9))
+            };
+            Ok(ModelAnswer {
+                facts,
+                cost_micros: 10,
+            })
+        })
+    }
+}
+
+/// Keeps incidents.
+#[derive(Debug, Default)]
+pub struct Incidents {
+    /// What was raised.
+    pub raised: Mutex<Vec<IncidentReport>>,
+}
+
+impl IncidentSink for Incidents {
+    fn raise(&self, report: IncidentReport) -> Result<bool, String> {
+        self.raised
+            .lock()
+            .map_err(|error| error.to_string())?
+            .push(report);
+        Ok(true)
+    }
+}
