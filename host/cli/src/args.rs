@@ -1,0 +1,174 @@
+//! What can be typed: the command's verbs, and what several of them share.
+//!
+//! Each verb's own arguments are in its file under `cmd`. `docs/cli.md` is made
+//! from these definitions by a test.
+
+use crate::cmd;
+use crate::exit_code::ExitCode;
+use clap::{Args, Parser, Subcommand};
+use std::fmt::Write as _;
+
+/// Sandboxed policies decide how an AI product falls back, judges answers and
+/// rolls back, and are changed while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "backstop", version, max_term_width = 100)]
+#[command(after_help = exit_codes())]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The exit codes, for the end of the help.
+fn exit_codes() -> String {
+    let mut text = String::from("Exit codes:");
+    for code in ExitCode::ALL {
+        let _ = write!(text, "\n  {:<4} {}", code.number(), code.meaning());
+    }
+    text
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make, look into and change policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Let a running gateway read its configuration again
+    Reload(cmd::reload::Args),
+}
+
+/// The verbs of `backstop policy`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Make the crate of a new policy, which builds and passes its tests at once
+    New(cmd::policy::new::Args),
+    /// Build a policy's crate into a component
+    Build(cmd::policy::build::Args),
+    /// Show what a component is, decides, imports and can be set to
+    Inspect(cmd::policy::inspect::Args),
+    /// List the policies of a running gateway
+    List(cmd::policy::list::Args),
+    /// Make a component serve in a running gateway
+    Activate(cmd::policy::activate::Args),
+    /// Make a former revision serve again
+    Rollback(cmd::policy::rollback::Args),
+    /// Show what was activated, and by whom
+    History(cmd::policy::history::Args),
+}
+
+/// Where the admin plane of a running gateway is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AdminArgs {
+    /// Address of the gateway's admin plane
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BACKSTOP_ADMIN",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:8081"
+    )]
+    pub(crate) admin: String,
+    /// Bearer token of the admin plane
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "BACKSTOP_ADMIN_TOKEN",
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+}
+
+/// How the result is shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct JsonArg {
+    /// Print the result as one JSON document
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_operators_type_is_understood() {
+        for line in [
+            "backstop policy new my-policy",
+            "backstop policy build",
+            "backstop policy build my-policy --out x.wasm",
+            "backstop policy inspect builtin:layered-fallback --json",
+            "backstop policy list --admin http://127.0.0.1:1",
+            "backstop policy activate chat x.wasm --settings {}",
+            "backstop policy rollback chat --to 3",
+            "backstop policy history chat",
+            "backstop reload",
+        ] {
+            if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in [
+            "backstop",
+            "backstop sreve",
+            "backstop policy inspect",
+            "backstop policy rollback chat --to first",
+            "backstop policy rollback chat --to 0",
+            "backstop policy activate chat",
+        ] {
+            let parsed = Cli::try_parse_from(line.split_whitespace());
+            assert!(parsed.is_err(), "{line} was taken");
+        }
+    }
+
+    /// `docs/cli.md` from the definitions: the long help of every verb; that of
+    /// the command itself ends with the exit codes.
+    fn reference() -> String {
+        let mut text = String::from(
+            "# The `backstop` command\n\nMade from the command's definitions by a test; \
+             do not edit.\n",
+        );
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        describe(&mut root, &mut text);
+        text
+    }
+
+    fn describe(command: &mut clap::Command, text: &mut String) {
+        let name = command.get_bin_name().unwrap_or("backstop").to_owned();
+        let help = command.render_long_help().to_string();
+        let help: Vec<&str> = help.trim().lines().map(str::trim_end).collect();
+        let _ = write!(text, "\n## `{name}`\n\n```text\n{}\n```\n", help.join("\n"));
+        let children: Vec<String> = command
+            .get_subcommands()
+            .filter(|child| child.get_name() != "help")
+            .map(|child| child.get_name().to_owned())
+            .collect();
+        for child in children {
+            if let Some(child) = command.find_subcommand_mut(&child) {
+                describe(child, text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/cli.md");
+        let expected = reference();
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        if found != expected {
+            std::fs::write(path, expected).unwrap();
+            panic!("docs/cli.md was out of date and has been rewritten: commit it");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! One file for each verb: its arguments and what it does.
+
+pub(crate) mod policy;
+pub(crate) mod reload;
+
+use crate::args::{Command, PolicyCommand};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+
+/// Does what was typed.
+///
+/// # Errors
+///
+/// Whatever stood in the way, with the exit code that it means.
+pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Reload(args) => reload::run(args).await,
+        Command::Policy(command) => match command {
+            PolicyCommand::New(args) => policy::new::run(args),
+            PolicyCommand::Build(args) => policy::build::run(args).await,
+            PolicyCommand::Inspect(args) => policy::inspect::run(args).await,
+            PolicyCommand::List(args) => policy::list::run(args).await,
+            PolicyCommand::Activate(args) => policy::activate::run(args).await,
+            PolicyCommand::Rollback(args) => policy::rollback::run(args).await,
+            PolicyCommand::History(args) => policy::history::run(args).await,
+        },
+    }
+}
