@@ -8,6 +8,7 @@
 
 mod apply;
 mod background;
+mod control;
 
 pub use apply::{Applied, ApplyError, ApplyProblem};
 
@@ -27,8 +28,8 @@ use backstop::record::DecisionPoint;
 use backstop::{Host, IncidentSink};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What a gateway is given besides its configuration.
@@ -69,11 +70,19 @@ pub(crate) struct Shared {
     active: tokio::sync::Mutex<BTreeMap<Arc<str>, Active>>,
     background: Background,
     stopping: AtomicBool,
+    /// The first configuration, which decides what only a restart can change.
+    started_with: OnceLock<Arc<Config>>,
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway").finish_non_exhaustive()
+    }
+}
+
+impl From<Arc<Shared>> for Gateway {
+    fn from(shared: Arc<Shared>) -> Self {
+        Gateway { shared }
     }
 }
 
@@ -121,6 +130,7 @@ impl Gateway {
                 active: tokio::sync::Mutex::default(),
                 background: Background::default(),
                 stopping: AtomicBool::new(false),
+                started_with: OnceLock::new(),
             }),
         };
         gateway.apply(config).await?;

@@ -43,6 +43,7 @@ pub mod evidence;
 mod execute;
 pub mod gateway;
 mod http;
+pub mod launch;
 pub mod openai;
 pub mod plant;
 pub mod release;

@@ -318,6 +318,11 @@ impl Release {
         })
     }
 
+    /// What it was built from.
+    pub fn spec(&self) -> &config::Release {
+        &self.spec
+    }
+
     /// Its name.
     pub fn name(&self) -> &Arc<str> {
         &self.spec.name

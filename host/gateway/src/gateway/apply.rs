@@ -31,7 +31,8 @@ pub struct Applied {
     pub activated: Vec<RevisionInfo>,
     /// Policies that are no longer there.
     pub removed: Vec<Arc<str>>,
-    /// Sections whose change needs a restart.
+    /// Keys that differ from those of the start and take effect at the next
+    /// one only.
     pub needs_restart: Vec<&'static str>,
 }
 
@@ -174,9 +175,10 @@ impl Gateway {
         crate::rollouts::reconcile(self, &plant).await;
         note(shared, &config, &activated).await;
         Ok(Applied {
-            needs_restart: before.map_or_else(Vec::new, |before| {
-                sections_for_restart(before.config(), &config)
-            }),
+            needs_restart: needs_restart(
+                shared.started_with.get_or_init(|| config.clone()),
+                &config,
+            ),
             activated,
             removed,
         })
@@ -290,14 +292,14 @@ async fn note(shared: &Shared, config: &Config, activated: &[RevisionInfo]) {
 }
 
 /// What cannot change while the process runs.
-fn sections_for_restart(before: &Config, now: &Config) -> Vec<&'static str> {
-    let (old, new) = (&before.server, &now.server);
+fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str> {
+    let (old, new) = (&started.server, &now.server);
     [
         ("server.listen", old.listen != new.listen),
         ("server.admin", old.admin != new.admin),
         ("server.admin_token", old.admin_token != new.admin_token),
         ("server.data_dir", old.data_dir != new.data_dir),
-        ("sandbox", before.sandbox != now.sandbox),
+        ("sandbox", started.sandbox != now.sandbox),
     ]
     .into_iter()
     .filter_map(|(section, changed)| changed.then_some(section))

@@ -1,0 +1,143 @@
+//! The gateway as the admin plane sees it.
+
+use super::Gateway;
+use crate::admin::{
+    BreakerStatus, Check, Control, ControlError, ModelStatus, ReleaseStatus, RolloutCommand,
+    RolloutStatus,
+};
+use crate::components;
+use crate::config::ComponentSource;
+use crate::release::Model;
+use crate::store::{Review, ReviewOutcome};
+use backstop::BoxFuture;
+use std::sync::Arc;
+
+impl Control for Gateway {
+    fn readiness(&self) -> Vec<Check> {
+        let plant = self.plant();
+        let accepting = self.is_ready();
+        vec![
+            Check {
+                name: "accepting",
+                ok: accepting,
+                detail: match accepting {
+                    true => "requests are taken".to_owned(),
+                    false => "shutting down".to_owned(),
+                },
+            },
+            // A host exists only when its self-test has passed.
+            Check {
+                name: "sandbox",
+                ok: true,
+                detail: "the self-test of the limits has passed".to_owned(),
+            },
+            Check {
+                name: "routes",
+                ok: plant.routes().next().is_some(),
+                detail: format!("{} served", plant.routes().count()),
+            },
+        ]
+    }
+
+    fn models(&self) -> Vec<ModelStatus> {
+        let now_ms = self.clock().now_ms();
+        self.plant()
+            .models()
+            .map(|model| model_status(model, now_ms))
+            .collect()
+    }
+
+    fn rollouts(&self) -> Vec<RolloutStatus> {
+        self.rollout_states()
+    }
+
+    fn command_rollout(
+        &self,
+        model: &str,
+        command: RolloutCommand,
+        by: Option<String>,
+    ) -> BoxFuture<'_, Result<RolloutStatus, ControlError>> {
+        let model = model.to_owned();
+        Box::pin(async move { self.change_rollout(&model, command, by).await })
+    }
+
+    fn labelled(&self, review: &Review) {
+        let Some(resolution) = &review.resolution else {
+            return;
+        };
+        let agrees = match resolution.outcome {
+            ReviewOutcome::Agree => true,
+            ReviewOutcome::Corrected => false,
+            // That a request should not be answered says nothing of the answer.
+            ReviewOutcome::Reject => return,
+        };
+        let item = &review.item;
+        let answered_by = item
+            .model
+            .as_deref()
+            .map(|model| (model, item.release.as_deref()));
+        // A review without an answer has nothing that could be right.
+        if answered_by.is_some() {
+            let now_ms = self.clock().now_ms();
+            self.evidence()
+                .label(now_ms, &item.route, answered_by, agrees);
+        }
+    }
+
+    fn load_component(
+        &self,
+        source: &ComponentSource,
+        bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Arc<[u8]>, ControlError>> {
+        let source = source.clone();
+        Box::pin(async move {
+            components::read(&source, bytes_max)
+                .await
+                .map_err(|error| match error {
+                    components::ComponentError::UnknownBuiltin(name) => ControlError::NotFound {
+                        what: "shipped policy",
+                        name,
+                    },
+                    components::ComponentError::Read { path, source } => {
+                        ControlError::Invalid(format!("read `{}`: {source}", path.display()))
+                    }
+                    error @ components::ComponentError::TooLarge { .. } => {
+                        ControlError::Invalid(error.to_string())
+                    }
+                })
+        })
+    }
+}
+
+fn model_status(model: &Model, now_ms: u64) -> ModelStatus {
+    let traffic = model.traffic();
+    let share = |release: &str| -> f64 {
+        let canary = traffic.canary.as_ref();
+        let canary_share = canary.map_or(0, |canary| canary.share_percent);
+        if canary.is_some_and(|canary| **canary.candidate.name() == *release) {
+            f64::from(canary_share)
+        } else if **traffic.stable.name() == *release {
+            f64::from(100 - canary_share)
+        } else {
+            0.0
+        }
+    };
+    ModelStatus {
+        name: model.name().to_string(),
+        stable: traffic.stable.name().to_string(),
+        releases: model
+            .releases()
+            .iter()
+            .map(|release| {
+                let spec = release.spec();
+                ReleaseStatus {
+                    name: spec.name.to_string(),
+                    provider: spec.target.provider.name.to_string(),
+                    upstream_model: Some(spec.target.upstream_model.to_string()),
+                    share_percent: share(&spec.name),
+                    breaker: BreakerStatus::from(&release.breaker().metrics(now_ms)),
+                }
+            })
+            .collect(),
+    }
+}
