@@ -102,7 +102,14 @@ pub fn decide(settings: &Settings, seed: u64, models: Vec<ModelFacts>, exit: Exi
                     plan = plan.call(call(settings, facts.model), reason);
                 }
             }
-            Standing::Troubled(rate, reason) => troubled.push((rate, facts.model, reason)),
+            Standing::Troubled(rate, reason) => {
+                // Least bad first; among equals the operator's order holds.
+                // There are a few at most, and a sort would make a quarter of
+                // the component's code.
+                let worse = troubled.iter().position(|(other, ..)| *other > rate);
+                let place = worse.unwrap_or(troubled.len());
+                troubled.insert(place, (rate, facts.model, reason));
+            }
             Standing::Down { why, last_hope } => down.push((last_hope, facts.model, why)),
         }
     }
@@ -114,12 +121,12 @@ pub fn decide(settings: &Settings, seed: u64, models: Vec<ModelFacts>, exit: Exi
     end(plan, exit, &down)
 }
 
-/// Adds the troubled models, least bad first (a stable sort: among equals the
-/// operator's order holds). `must`: there is nothing else to end with.
+/// Adds the troubled models, which come least bad first. `must`: there is
+/// nothing else to end with.
 fn add_troubled(
     settings: &Settings,
     mut plan: Plan,
-    mut troubled: Vec<(f64, String, Reason)>,
+    troubled: Vec<(f64, String, Reason)>,
     must: bool,
 ) -> Plan {
     let tried = match (plan.is_empty(), settings.troubled) {
@@ -128,7 +135,6 @@ fn add_troubled(
         (false, Troubled::Skip) => 0,
         (_, Troubled::Demote) => MODELS_MAX.saturating_sub(plan.steps.len()),
     };
-    troubled.sort_by(|a, b| a.0.total_cmp(&b.0));
     for (_, model, reason) in troubled.into_iter().take(tried) {
         plan = plan.call(call(settings, model), reason);
     }

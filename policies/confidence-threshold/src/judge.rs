@@ -1,0 +1,175 @@
+//! The judgement over plain facts: which lines hold, on which side of them the
+//! answer is, and what can be done about it where it stands.
+
+use crate::settings::{CutShort, NothingLeft, Response, Settings};
+use crate::text::{self, decimal};
+use backstop_sdk::metrics::{DriftReading, Proportion};
+use backstop_sdk::{FinishReason, Verdict};
+
+/// What is known about one answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Facts {
+    /// Confidence in [0, 1], where there is one.
+    pub confidence: Option<f64>,
+    /// Why the model stopped.
+    pub finish_reason: Option<FinishReason>,
+    /// Steps of the plan that come after this one.
+    pub steps_left: u32,
+    /// True when the caller already has the answer.
+    pub delivered: bool,
+    /// True when the route has a review queue.
+    pub has_review: bool,
+}
+
+/// How the model has been doing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Quality {
+    /// Nothing bad is known.
+    Unknown,
+    /// Too few labelled answers agree.
+    AccuracyLow {
+        /// Those that agree, of all.
+        accuracy: Proportion,
+        /// What they were held against.
+        line: f64,
+    },
+    /// The distribution of the confidence has changed.
+    Drifted(DriftReading),
+}
+
+/// The lines that hold for one answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lines<'a> {
+    /// Accepted from here on, while quality is as usual.
+    pub accept_at: f64,
+    /// The band begins here.
+    pub review_below: f64,
+    /// The label whose lines these are; none for the general ones.
+    pub label: Option<&'a str>,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines for an answer with this label.
+    pub fn of(settings: &Settings, label: Option<&'a str>) -> Self {
+        let own = label.and_then(|label| Some((label, settings.per_label.get(label)?)));
+        Lines {
+            accept_at: own
+                .and_then(|(_, lines)| lines.accept_at)
+                .unwrap_or(settings.accept_at),
+            review_below: own
+                .and_then(|(_, lines)| lines.review_below)
+                .unwrap_or(settings.review_below),
+            label: own.map(|(label, _)| label),
+        }
+    }
+
+    /// The line to accept at while quality has dropped.
+    fn tightened(&self, settings: &Settings) -> f64 {
+        (self.accept_at + settings.tighten_by).min(1.0)
+    }
+}
+
+/// True when knowing the model's quality could change the judgement: the
+/// answer is between the usual line and the stricter one.
+pub fn quality_matters(settings: &Settings, lines: &Lines<'_>, facts: &Facts) -> bool {
+    confidence(facts).is_some_and(|confidence| {
+        confidence >= lines.accept_at && confidence < lines.tightened(settings)
+    }) && cut_short(settings, facts).is_none()
+}
+
+/// Judges the answer.
+pub fn judge(settings: &Settings, lines: &Lines<'_>, facts: &Facts, quality: &Quality) -> Verdict {
+    if let Some((response, why)) = cut_short(settings, facts) {
+        return respond(settings, facts, response, why.to_owned());
+    }
+    let Some(confidence) = confidence(facts) else {
+        let why = "the answer has no confidence".to_owned();
+        return respond(settings, facts, settings.without_confidence, why);
+    };
+    let (line, dropped) = match quality {
+        Quality::Unknown => (lines.accept_at, String::new()),
+        dropped => (lines.tightened(settings), text::dropped(dropped)),
+    };
+    let (response, held_against, side) = if confidence >= line {
+        (Response::Accept, line, " is at or above ")
+    } else if confidence < lines.review_below {
+        (settings.below_band, lines.review_below, " is below ")
+    } else {
+        (settings.in_band, line, " is in the band below ")
+    };
+    let mut why = [
+        "confidence ",
+        &decimal(confidence),
+        side,
+        &decimal(held_against),
+    ]
+    .concat();
+    if let Some(label) = lines.label {
+        why.push_str(" for label `");
+        why.push_str(text::head(label));
+        why.push('`');
+    }
+    why.push_str(&dropped);
+    respond(settings, facts, response, why)
+        .with_confidence(confidence)
+        .with_line(held_against)
+}
+
+/// A confidence that is one; anything else counts as none.
+fn confidence(facts: &Facts) -> Option<f64> {
+    facts
+        .confidence
+        .filter(|confidence| (0.0..=1.0).contains(confidence))
+}
+
+/// What the operator said about an answer that did not come to its own end.
+fn cut_short(settings: &Settings, facts: &Facts) -> Option<(Response, &'static str)> {
+    let (said, why) = match facts.finish_reason? {
+        FinishReason::Length => (settings.on_length, "the answer ran into a token limit"),
+        FinishReason::ContentFilter => (
+            settings.on_content_filter,
+            "the provider's filter stopped the answer",
+        ),
+        _ => return None,
+    };
+    match said {
+        CutShort::Judge => None,
+        CutShort::Escalate => Some((Response::Escalate, why)),
+        CutShort::Review => Some((Response::Review, why)),
+    }
+}
+
+/// Turns what should be done into what can be done here.
+fn respond(settings: &Settings, facts: &Facts, response: Response, mut why: String) -> Verdict {
+    if response == Response::Accept {
+        return Verdict::accept(why);
+    }
+    if facts.delivered {
+        if facts.has_review {
+            why.push_str("; already delivered, so people look at it afterwards");
+            return Verdict::review(why);
+        }
+        why.push_str("; already delivered, and there is no review queue");
+        return Verdict::accept(why);
+    }
+    let next_step = facts.steps_left > 0;
+    match (response, next_step, facts.has_review) {
+        (Response::Review, _, true) => Verdict::review(why),
+        (Response::Review, true, false) => {
+            why.push_str("; no review queue, so the next step");
+            Verdict::escalate(why)
+        }
+        (_, true, _) => Verdict::escalate(why),
+        (_, false, true) => {
+            why.push_str("; no step left");
+            Verdict::review(why)
+        }
+        (_, false, false) => {
+            why.push_str("; no step left and no review queue");
+            match settings.nothing_left {
+                NothingLeft::LastResort => Verdict::escalate(why),
+                NothingLeft::Accept => Verdict::accept(why),
+            }
+        }
+    }
+}
