@@ -6,7 +6,11 @@ use anyhow::Context;
 use std::path::PathBuf;
 
 /// Folders beside this package, each a policy of the same name.
-const POLICIES: [&str; 1] = ["layered-fallback"];
+const POLICIES: [&str; 3] = [
+    "canary-rollback",
+    "confidence-threshold",
+    "layered-fallback",
+];
 
 fn main() -> anyhow::Result<()> {
     let folder = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);

@@ -23,12 +23,26 @@ pub struct Builtin {
 }
 
 /// All shipped policies, by name.
-pub const BUILTINS: &[Builtin] = &[Builtin {
-    name: "layered-fallback",
-    summary: "Primary, backup, rules, review: leaves out models that are down and moves those \
+pub const BUILTINS: &[Builtin] = &[
+    Builtin {
+        name: "canary-rollback",
+        summary: "Compares a candidate release with the stable one: rolls it back when it is \
+                  worse, advances it when it is shown not to be",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/canary-rollback.wasm")),
+    },
+    Builtin {
+        name: "confidence-threshold",
+        summary: "Accepts, escalates or sends to review by confidence, with lines per label, and \
+                  stricter when quality drops",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/confidence-threshold.wasm")),
+    },
+    Builtin {
+        name: "layered-fallback",
+        summary: "Primary, backup, rules, review: leaves out models that are down and moves those \
                   that fail too often behind the others",
-    component: include_bytes!(concat!(env!("OUT_DIR"), "/layered-fallback.wasm")),
-}];
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/layered-fallback.wasm")),
+    },
+];
 
 /// The shipped policy of this name.
 pub fn builtin(name: &str) -> Option<&'static Builtin> {

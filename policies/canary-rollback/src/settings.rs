@@ -48,8 +48,9 @@ pub struct Settings {
     /// than to the rollout's beginning.
     #[setting(default = 3_600, min = 1, max = 86_400)]
     pub window_s: u32,
-    /// Seconds that the candidate stays at a share before it advances.
-    #[setting(default = 300, min = 0, max = 604_800)]
+    /// Seconds that the candidate stays at a share before it advances. The
+    /// host keeps the rollout's own dwell in any case; 0 asks for no more.
+    #[setting(default = 0, min = 0, max = 604_800)]
     pub dwell_s: u32,
     /// Seconds at one share after which a rollout that is still undecided is
     /// paused for a person to look at.
