@@ -102,6 +102,11 @@ impl Proportion {
         (self.trials > 0).then(|| self.events as f64 / self.trials as f64)
     }
 
+    /// True when there is evidence, and the rate is above `limit`.
+    pub fn above(&self, limit: f64) -> bool {
+        self.rate().is_some_and(|rate| rate > limit)
+    }
+
     /// The rate, if there were at least `trials_min` trials.
     pub fn rate_of_at_least(&self, trials_min: u64) -> Option<f64> {
         self.rate().filter(|_| self.trials >= trials_min)
@@ -124,6 +129,11 @@ impl Estimate {
     /// The quantile; none without a value.
     pub fn value(&self) -> Option<f64> {
         (self.samples > 0).then_some(self.value)
+    }
+
+    /// True when there is evidence, and the quantile is above `limit`.
+    pub fn above(&self, limit: f64) -> bool {
+        self.value().is_some_and(|value| value > limit)
     }
 
     /// The quantile, if there were at least `samples_min` values.
