@@ -1,9 +1,10 @@
 //! One request and its response on one connection, driven by whoever waits.
 
 use super::Origin;
+use super::gate::Gate;
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -13,7 +14,7 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
@@ -49,39 +50,53 @@ pub(in crate::upstream) enum ExchangeError {
     Simulated,
 }
 
-/// An open connection. Not `Send`-shared: exactly one exchange has it, or the
-/// pool.
+/// An open connection. Exactly one exchange has it, or the pool.
 pub(super) struct Connection {
     sender: http1::SendRequest<RequestBody>,
+    driver: Driver,
+    gate: Gate,
+}
+
+/// What reads and writes on the connection.
+struct Driver {
     /// Boxed: it is large, and moves between exchanges and the pool.
-    driver: Pin<Box<http1::Connection<Io, RequestBody>>>,
-    /// The driver has finished and must not be polled again.
+    http: Pin<Box<http1::Connection<Io, RequestBody>>>,
+    /// It has finished and must not be polled again.
     over: bool,
+}
+
+impl Driver {
+    /// Reads and writes what can be read and written. Errors also reach
+    /// whoever waits for the response, and are told there.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if !self.over {
+            self.over = self.http.as_mut().poll(cx).is_ready();
+        }
+    }
 }
 
 impl Connection {
     pub(super) async fn handshake(io: Io) -> Result<Self, ExchangeError> {
-        let (sender, driver) = http1::handshake(io).await.map_err(ExchangeError::Http)?;
+        let (sender, http) = http1::handshake(io).await.map_err(ExchangeError::Http)?;
         Ok(Connection {
             sender,
-            driver: Box::pin(driver),
-            over: false,
+            driver: Driver {
+                http: Box::pin(http),
+                over: false,
+            },
+            gate: Gate::new(),
         })
-    }
-
-    /// Reads and writes what can be read and written. Errors of the driver
-    /// also reach whoever waits for the response, and are told there.
-    fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.over {
-            self.over = self.driver.as_mut().poll(cx).is_ready();
-        }
     }
 
     /// Brings an exchange that has ended to its end; true when the connection
     /// is open and can take the next request. Wakes nobody later on.
     pub(super) fn settle(&mut self) -> bool {
-        self.drive(&mut Context::from_waker(Waker::noop()));
-        !self.over && self.sender.is_ready()
+        let driver = &mut self.driver;
+        let _ = self.gate.poll_unattended(|cx| {
+            driver.drive(cx);
+            Poll::<()>::Pending
+        });
+        !self.driver.over && self.sender.is_ready()
     }
 
     /// Sends `request` and waits for the response head. Gives the request back
@@ -91,18 +106,35 @@ impl Connection {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)> {
         let mut head = pin!(self.sender.try_send_request(request));
-        let driver = &mut self.driver;
-        let over = &mut self.over;
+        let (driver, gate) = (&mut self.driver, &self.gate);
         let sent = poll_fn(|cx| {
-            // The driver first: it writes what was just queued.
-            if !*over {
-                *over = driver.as_mut().poll(cx).is_ready();
-            }
-            head.as_mut().poll(cx)
+            gate.poll(cx, |cx| {
+                // The driver first: it writes what was just queued.
+                driver.drive(cx);
+                head.as_mut().poll(cx)
+            })
         });
         sent.await.map_err(|mut error| {
             let request = error.take_message();
             (error.into_error(), request)
+        })
+    }
+
+    /// The next frame of `body`, which came over this connection.
+    fn poll_frame(
+        &mut self,
+        body: &mut Incoming,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let driver = &mut self.driver;
+        self.gate.poll(cx, |cx| {
+            // Often it came with the head.
+            let polled = Pin::new(&mut *body).poll_frame(cx);
+            if polled.is_ready() {
+                return polled;
+            }
+            driver.drive(cx);
+            Pin::new(&mut *body).poll_frame(cx)
         })
     }
 }
@@ -110,7 +142,7 @@ impl Connection {
 /// A response whose body is still to be read. Dropping it closes the
 /// connection, unless the body has ended.
 pub(in crate::upstream) struct Exchange {
-    /// None when the connection has gone back to the pool.
+    /// None when the body is over: the connection is in the pool or closed.
     connection: Option<Connection>,
     body: Incoming,
     origin: Arc<Origin>,
@@ -163,31 +195,26 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, ExchangeError>>> {
-        let mut driven = false;
         loop {
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            let Some(connection) = &mut self.connection else {
+                return Poll::Ready(None);
+            };
+            match ready!(connection.poll_frame(&mut self.body, cx)) {
+                Some(Ok(frame)) => {
                     // Trailers carry nothing that is relayed.
                     if let Ok(piece) = frame.into_data() {
                         return Poll::Ready(Some(Ok(piece)));
                     }
                 }
-                Poll::Ready(Some(Err(error))) => {
+                Some(Err(error)) => {
                     self.connection = None;
                     return Poll::Ready(Some(Err(ExchangeError::Http(error))));
                 }
-                Poll::Ready(None) => {
+                None => {
                     if let Some(connection) = self.connection.take() {
                         self.origin.check_in(connection);
                     }
                     return Poll::Ready(None);
-                }
-                Poll::Pending if driven => return Poll::Pending,
-                Poll::Pending => {
-                    if let Some(connection) = &mut self.connection {
-                        connection.drive(cx);
-                    }
-                    driven = true;
                 }
             }
         }

@@ -9,10 +9,12 @@
 //! per call.
 //!
 //! - [`connect`]: TCP and TLS;
-//! - [`exchange`]: one request and its response on one connection.
+//! - [`exchange`]: one request and its response on one connection;
+//! - [`gate`]: keeps a task that does both sides from waking itself.
 
 mod connect;
 mod exchange;
+mod gate;
 
 pub(super) use connect::{OriginError, Origins};
 pub(super) use exchange::{Exchange, ExchangeError};
