@@ -6,7 +6,7 @@
 //! a rollout changes a share without a request noticing. A reload keeps the
 //! models and releases whose configuration is the same, breakers and all.
 //!
-//! Always holds: every [`Lease`] answers the permit of its breaker exactly
+//! Always holds: every lease answers the permit of its breaker exactly
 //! once, also when its future is dropped; a cancelled call counts against
 //! nobody; while the candidate's breaker refuses, its callers are served by
 //! the stable release rather than by another model.
@@ -406,7 +406,11 @@ impl NotNow {
     pub(crate) fn retry_in(self) -> Option<Duration> {
         match self {
             NotNow::Down => None,
-            NotNow::Breaker(refused) => refused.retry_in_ms.map(Duration::from_millis),
+            // The breaker counts up to the moment after the wait, which is a
+            // millisecond more than the provider asked for.
+            NotNow::Breaker(refused) => refused
+                .retry_in_ms
+                .map(|ms| Duration::from_millis(ms.saturating_sub(1))),
         }
     }
 }

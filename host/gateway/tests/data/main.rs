@@ -1,8 +1,15 @@
 //! The data plane on real sockets: fallback, streams, requests that are wrong,
 //! policies, rollouts, shutdown.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test whose ground gives way should stop there"
+)]
+
 mod fallback;
 mod kit;
+mod policies;
 mod requests;
+mod rollouts;
 mod shutdown;
 mod streams;
