@@ -169,6 +169,9 @@ pub struct ReloaderOptions {
     /// The configuration that the gateway started with. None when it has not
     /// been applied yet: then the first reload is made at once.
     pub applied: Option<Applied>,
+    /// When reading that configuration began: files that were changed since
+    /// are read again.
+    pub read_at: SystemTime,
     /// Watch the files of the configuration.
     pub watch: bool,
     /// Reload on SIGHUP. There is one such signal in a process.
@@ -218,7 +221,7 @@ impl Reloader {
             good_files: Vec::new(),
         };
         if let Some(applied) = options.applied {
-            task.watcher.watch(&applied.files);
+            task.watcher.watch(&applied.files, options.read_at);
             task.note(Trigger::Start, Ok(applied));
         }
         let mut tasks = vec![tokio::spawn(task.run(queue, first)).abort_handle()];
@@ -293,6 +296,7 @@ impl Task {
         // Remembered before anything is read: a change while the reload runs
         // is then seen as one, and causes another.
         self.watcher.remember();
+        let read_at = SystemTime::now();
         let result = self.reload.reload().await;
         let mut files = match &result {
             Ok(applied) => applied.files.clone(),
@@ -300,7 +304,7 @@ impl Task {
         };
         files.sort();
         files.dedup();
-        self.watcher.watch(&files);
+        self.watcher.watch(&files, read_at);
         self.note(trigger, result);
     }
 

@@ -613,3 +613,6 @@ impl Telemetry {
 fn one(key: &'static str, value: &str) -> One {
     [(key, value.to_owned())]
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,10 @@ pub(super) async fn reload(State(state): State<AdminState>) -> Result<Json<Value
         Ok(status) => Err(ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "config_refused",
-            "the configuration was refused; the last good one still serves",
+            format!(
+                "the configuration was refused; the last good one still serves\n{}",
+                status.mistakes.join("\n")
+            ),
         )
         .with("mistakes", json!(status.mistakes))),
         Err(error) => Err(ApiError::new(

@@ -28,7 +28,6 @@ pub(super) async fn ready(
     uri: Uri,
 ) -> Response {
     let mut checks = vec![
-        sandbox_check(),
         config_check(&state),
         store_check(&state).await,
     ];
@@ -56,15 +55,6 @@ pub(super) async fn ready(
         Json(json!({"ready": ready, "checks": checks})),
     )
         .into_response()
-}
-
-fn sandbox_check() -> Check {
-    // A `Host` exists only after its self-test has passed.
-    Check {
-        name: "sandbox",
-        ok: true,
-        detail: "every limit stopped the guest that it is there for".to_owned(),
-    }
 }
 
 /// A refused reload is no reason to take the gateway out of service: the last

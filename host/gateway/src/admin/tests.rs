@@ -168,6 +168,7 @@ async fn kit_with(token: Option<&str>) -> Kit {
         telemetry.clone(),
         ReloaderOptions {
             applied: None,
+            read_at: std::time::SystemTime::now(),
             watch: false,
             signal: false,
         },

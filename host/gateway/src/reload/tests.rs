@@ -95,6 +95,7 @@ async fn start(slow: Duration, watch: bool) -> Setup {
     let telemetry = Arc::new(Telemetry::new());
     let options = ReloaderOptions {
         applied: None,
+        read_at: SystemTime::now(),
         watch,
         signal: false,
     };
@@ -268,6 +269,7 @@ async fn sighup_reloads() {
             files: Vec::new(),
             needs_restart: vec!["server.listen".into()],
         }),
+        read_at: SystemTime::now(),
         watch: false,
         signal: true,
     };
@@ -286,6 +288,39 @@ async fn sighup_reloads() {
         ["server.listen"],
         "until the next start"
     );
+}
+
+#[tokio::test]
+async fn what_changed_while_the_gateway_started_is_not_missed() {
+    let setup = start(Duration::ZERO, false).await;
+    let files = vec![setup.files.config.clone(), setup.dir.path().join("a.wasm")];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begin = |read_at| {
+        let options = ReloaderOptions {
+            applied: Some(Applied {
+                digest: "one".into(),
+                files: files.clone(),
+                needs_restart: Vec::new(),
+            }),
+            read_at,
+            watch: true,
+            signal: false,
+        };
+        Reloader::start(setup.files.clone(), setup.telemetry.clone(), options)
+    };
+    let read_at = SystemTime::now();
+    let untouched = begin(read_at);
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(untouched.status().reloads_applied, 1, "nothing has changed");
+    drop(untouched);
+
+    write(setup.dir.path(), "a.wasm", "two");
+    let setup = Setup {
+        reloader: begin(read_at),
+        ..setup
+    };
+    setup.until(|status| status.reloads_applied == 2).await;
+    assert_eq!(setup.serving(), "two");
 }
 
 #[tokio::test]

@@ -31,6 +31,10 @@ const QUIET_WAIT_MAX: Duration = Duration::from_secs(2);
 /// lose events. A look is one `stat` for each of a few files.
 const POLL: Duration = Duration::from_secs(2);
 
+/// How much older than the moment the time in a file may be: file systems
+/// stamp with the time of the kernel's last tick.
+const STAMP_LAG: Duration = Duration::from_millis(20);
+
 /// How files are watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -54,6 +58,13 @@ fn fingerprint(path: &Path) -> Fingerprint {
     #[cfg(not(unix))]
     let inode = 0;
     Some((meta.len(), meta.modified().ok(), inode))
+}
+
+/// The fingerprint of a file as somebody read it who began at `read_at`; none
+/// when it may have changed since.
+fn as_read(path: &Path, read_at: SystemTime) -> Fingerprint {
+    fingerprint(path)
+        .filter(|(_, modified, _)| modified.is_none_or(|modified| modified + STAMP_LAG < read_at))
 }
 
 #[derive(Default)]
@@ -154,8 +165,9 @@ impl Watcher {
     }
 
     /// Watches `files` from now on, and no others. What is remembered of those
-    /// that were watched before stays.
-    pub fn watch(&mut self, files: &[PathBuf]) {
+    /// that were watched before stays; others that were changed since
+    /// `read_at`, when somebody began to read them, count as changed.
+    pub fn watch(&mut self, files: &[PathBuf], read_at: SystemTime) {
         if self.mode == WatchMode::Off {
             return;
         }
@@ -164,7 +176,8 @@ impl Watcher {
             .iter()
             .map(|path| {
                 let known = before.get(path).copied();
-                (path.clone(), known.unwrap_or_else(|| fingerprint(path)))
+                let known = known.unwrap_or_else(|| as_read(path, read_at));
+                (path.clone(), known)
             })
             .collect();
         let folders = now.keys().flat_map(|path| folders_of(path)).collect();
