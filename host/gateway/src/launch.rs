@@ -19,6 +19,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::net::TcpListener;
 
 /// Where a gateway's configuration comes from.
@@ -99,6 +100,7 @@ impl Launched {
 ///
 /// The first of these steps that fails, with everything that is wrong in it.
 pub async fn launch(options: LaunchOptions) -> Result<Launched, LaunchError> {
+    let read_at = SystemTime::now();
     let (config, digest) = read(&options.source)?;
     let data = listen("server.listen", config.server.listen).await?;
     let operators = listen("server.admin", config.server.admin).await?;
@@ -130,6 +132,7 @@ pub async fn launch(options: LaunchOptions) -> Result<Launched, LaunchError> {
         telemetry.clone(),
         ReloaderOptions {
             applied: Some(applied),
+            read_at,
             watch: options.watch,
             signal: options.signal,
         },

@@ -27,10 +27,7 @@ pub(super) async fn ready(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let mut checks = vec![
-        config_check(&state),
-        store_check(&state).await,
-    ];
+    let mut checks = vec![config_check(&state), store_check(&state).await];
     checks.extend(state.control.readiness());
     let ready = checks.iter().all(|check| check.ok);
     let access = guard::has_access(&state, &headers, &uri);
