@@ -18,11 +18,6 @@ pub struct AnswerHandle;
 #[expect(unreachable_pub, reason = "generated code re-exports it")]
 pub struct RolloutHandle;
 
-#[expect(
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
 mod base {
     wasmtime::component::bindgen!({
         path: "wit",
@@ -40,11 +35,6 @@ mod base {
     });
 }
 
-#[expect(
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
 mod fallback_point {
     wasmtime::component::bindgen!({
         path: "wit",
@@ -56,11 +46,6 @@ mod fallback_point {
     });
 }
 
-#[expect(
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
 mod threshold_point {
     wasmtime::component::bindgen!({
         path: "wit",
@@ -73,11 +58,6 @@ mod threshold_point {
     });
 }
 
-#[expect(
-    clippy::allow_attributes,
-    clippy::allow_attributes_without_reason,
-    reason = "generated code"
-)]
 mod rollback_point {
     wasmtime::component::bindgen!({
         path: "wit",

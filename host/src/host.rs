@@ -384,8 +384,8 @@ impl Host {
                 Output::Plan(default.clone())
             })
             .await;
-        let value = match output {
-            Output::Plan(plan) => plan,
+        let value = match &*output {
+            Output::Plan(plan) => plan.clone(),
             _ => default.clone(),
         };
         Decision { value, record }
@@ -403,8 +403,8 @@ impl Host {
         let (record, output) = self
             .decide(policy, input, || Output::Verdict(default.clone()))
             .await;
-        let value = match output {
-            Output::Verdict(verdict) => verdict,
+        let value = match &*output {
+            Output::Verdict(verdict) => verdict.clone(),
             _ => default.clone(),
         };
         Decision { value, record }
@@ -421,8 +421,8 @@ impl Host {
         let (record, output) = self
             .decide(policy, input, || Output::Assessment(default.clone()))
             .await;
-        let value = match output {
-            Output::Assessment(assessment) => assessment,
+        let value = match &*output {
+            Output::Assessment(assessment) => assessment.clone(),
             _ => default.clone(),
         };
         Decision { value, record }
@@ -433,7 +433,7 @@ impl Host {
         policy: &PolicyHandle,
         input: Input,
         default: impl FnOnce() -> Output,
-    ) -> (Arc<DecisionRecord>, Output) {
+    ) -> (Arc<DecisionRecord>, Arc<Output>) {
         let slot = &policy.0;
         let now_ms = now_ms();
         let revision = slot.current();
@@ -461,7 +461,7 @@ impl Host {
             match failure::response(&run.outcome, &revision.info.options.on_failure) {
                 None => match &run.returned {
                     Some(output) => (output.clone(), DecidedBy::Policy),
-                    None => (default(), DecidedBy::Default),
+                    None => (Arc::new(default()), DecidedBy::Default),
                 },
                 Some(OnFailure::Previous) => {
                     match self.ask_previous(slot, &revision, &input, now_ms).await {
@@ -469,10 +469,14 @@ impl Host {
                             previous = Some(Box::new(record));
                             (output, DecidedBy::Previous)
                         }
-                        None => (default(), DecidedBy::Default),
+                        None => (Arc::new(default()), DecidedBy::Default),
                     }
                 }
-                Some(response) => failure::decision(response, input.point(), default()),
+                Some(response) => {
+                    let (output, decided_by) =
+                        failure::decision(response, input.point(), default());
+                    (Arc::new(output), decided_by)
+                }
             };
         let record = Arc::new(DecisionRecord {
             id: self.next_id(),
@@ -510,7 +514,7 @@ impl Host {
         failed: &Revision,
         input: &Input,
         now_ms: u64,
-    ) -> Option<(DecisionRecord, Output)> {
+    ) -> Option<(DecisionRecord, Arc<Output>)> {
         let revision = slot.previous_to(failed.info.number)?;
         let (run, moment) = self.run(&revision, input.clone(), now_ms).await;
         let output = run.returned.clone()?;

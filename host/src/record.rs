@@ -413,11 +413,11 @@ pub struct DecisionRecord {
     /// How the run ended.
     pub outcome: RunOutcome,
     /// What the guest returned, where it returned something applicable.
-    pub returned: Option<Output>,
+    pub returned: Option<Arc<Output>>,
     /// Which decision was applied.
     pub decided_by: DecidedBy,
     /// What was applied.
-    pub applied: Output,
+    pub applied: Arc<Output>,
     /// What it cost.
     pub cost: Cost,
     /// For a run whose decision failed over to the previous revision, the

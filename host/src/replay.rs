@@ -42,9 +42,9 @@ pub enum Difference {
     /// Another value was returned.
     Returned {
         /// In the record.
-        recorded: Option<Box<Output>>,
+        recorded: Option<Arc<Output>>,
         /// In the replay.
-        replayed: Option<Box<Output>>,
+        replayed: Option<Arc<Output>>,
     },
     /// The same was returned in another number of steps.
     Fuel {
@@ -176,8 +176,8 @@ pub(crate) fn compare(
     }
     if run.returned != record.returned {
         return Some(Difference::Returned {
-            recorded: record.returned.clone().map(Box::new),
-            replayed: run.returned.clone().map(Box::new),
+            recorded: record.returned.clone(),
+            replayed: run.returned.clone(),
         });
     }
     if run.cost.fuel != record.cost.fuel {

@@ -16,6 +16,7 @@ use crate::record::{
 };
 use crate::replay::ReplayCursor;
 use crate::run_state::{HostStop, Mode, RunState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{
     ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower, Resource, TypedFunc,
@@ -25,7 +26,7 @@ use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 /// What came of one run.
 pub(crate) struct Run {
     pub(crate) outcome: RunOutcome,
-    pub(crate) returned: Option<Output>,
+    pub(crate) returned: Option<Arc<Output>>,
     pub(crate) calls: Vec<HostCall>,
     pub(crate) cost: Cost,
 }
@@ -168,9 +169,9 @@ pub(crate) async fn ask(
     let state = guest.store.data_mut();
     let (outcome, returned) = match result {
         Ok(Ok(output)) => match check(&output, &input) {
-            Ok(()) => (RunOutcome::Answered, Some(output)),
+            Ok(()) => (RunOutcome::Answered, Some(Arc::new(output))),
             // The names in a canary call are made up.
-            Err(_) if canary => (RunOutcome::Answered, Some(output)),
+            Err(_) if canary => (RunOutcome::Answered, Some(Arc::new(output))),
             Err(detail) => (failed(FailureKind::InvalidOutput, detail), None),
         },
         Ok(Err(reason)) => (RunOutcome::Abstained { reason }, None),
@@ -347,7 +348,7 @@ pub(crate) fn classify(
         None => (
             FailureKind::InvalidOutput,
             Fault::Policy,
-            format!("{:#}", error),
+            format!("{error:#}"),
         ),
     }
 }
