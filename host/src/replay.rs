@@ -113,6 +113,11 @@ impl ReplayCursor {
         }
     }
 
+    /// Name of the policy whose decision is replayed.
+    pub(crate) fn policy(&self) -> &Arc<str> {
+        &self.record.revision.policy
+    }
+
     /// The recorded call at this place.
     pub(crate) fn expected(&self) -> Option<&HostCall> {
         self.record.calls.get(self.position)

@@ -119,6 +119,11 @@ impl RunState {
     /// Makes the state ready for one decision. Memory in use stays as it is,
     /// for instances that are used again.
     pub(crate) fn begin(&mut self, mode: Mode, input: Input, now_ms: u64, deadline: Instant) {
+        // Incidents carry the policy's name, and a component that replays is
+        // loaded under another one.
+        if let Mode::Replay(cursor) = &mode {
+            self.policy = cursor.policy().clone();
+        }
         self.mode = mode;
         self.input = Some(input);
         self.own_answers.clear();
