@@ -134,7 +134,7 @@ pub(crate) fn incident_title(model: &str, candidate: &str) -> String {
 
 /// The evidence: what decided, then every reading.
 pub(crate) fn incident_detail(reason: &str, facts: &Facts, settings: &Settings) -> String {
-    let mut lines = vec![reason.to_owned()];
+    let mut lines = vec![["because: ", reason].concat()];
     lines.extend(facts.limits.iter().map(limit));
     lines.extend(facts.guards.iter().map(|one| guard(one, settings)));
     head(lines.join("\n"), DETAIL_BYTES_MAX)

@@ -1,0 +1,11 @@
+//! The shipped policies through the real host: a story for each, the replay of
+//! a thousand decisions of each, and what their components are.
+//!
+//! One binary, since each that links the host takes its time to link.
+
+mod canary_rollback;
+mod components;
+mod confidence_threshold;
+mod kit;
+mod layered_fallback;
+mod replay;
