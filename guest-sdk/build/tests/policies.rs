@@ -3,6 +3,11 @@
 //! One test function: the builds share a target directory and would only wait
 //! for each other's lock.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test is to stop where something is odd"
+)]
+
 use backstop_build::{
     BuildError, ComponentError, Options, SdkDependency, build_policies, build_policy, new_policy,
 };
