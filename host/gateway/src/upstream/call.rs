@@ -242,7 +242,7 @@ async fn stream(
 ) -> Result<Reply, Failure> {
     if let Some(other) = headers
         .get(CONTENT_TYPE)
-        .filter(|value| !value.as_bytes().starts_with(b"text/event-stream"))
+        .filter(|value| !is_event_stream(value.as_bytes()))
     {
         // It may be an error in disguise, which says more than its type.
         let body = read_body(call, status, source, &deadlines).await?;
@@ -264,6 +264,14 @@ async fn stream(
         rest: Box::pin(events),
         first_token: deadlines.started.elapsed(),
     }))
+}
+
+/// True for the type of event streams, whatever its parameters.
+fn is_event_stream(content_type: &[u8]) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    content_type
+        .get(..EVENTS.len())
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
 }
 
 /// How an answer is read: as the endpoint speaks, and a simulated one speaks

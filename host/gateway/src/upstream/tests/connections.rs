@@ -187,6 +187,16 @@ async fn tls_with_a_server_that_has_none_is_a_failed_connection() {
     }
 }
 
+/// What waits for a model is kept for seconds, by the thousand.
+#[tokio::test]
+async fn a_waiting_call_is_small() {
+    let upstream = Upstream::new();
+    let target = json_target(&upstream, "http://127.0.0.1:1");
+    let call = upstream.call(json(&target, patient()));
+    let bytes = std::mem::size_of_val(&call);
+    assert!(bytes <= 6 * 1024, "{bytes} bytes");
+}
+
 #[tokio::test]
 async fn dropping_a_call_cancels_it() {
     let server = Server::always(vec![Beat::Hang]).await;

@@ -6,7 +6,7 @@ use FailureClass as F;
 use backstop_core::fault::FailureClass;
 use backstop_core::input::FinishReason;
 
-const EVENTS: &str = "text/event-stream; charset=utf-8";
+const EVENTS: &str = "Text/event-stream; charset=utf-8";
 
 fn role() -> String {
     delta(r#"{"role":"assistant","content":""}"#, "null")
