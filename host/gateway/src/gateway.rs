@@ -19,8 +19,8 @@ use crate::evidence::Evidence;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
 use crate::store::Store;
-use crate::telemetry::Telemetry;
-use crate::upstream::Upstream;
+use crate::telemetry::{NO_ROUTE, RequestOutcome, RouteMetrics, Telemetry};
+use crate::upstream::{Simulated, Upstream};
 use apply::Active;
 use arc_swap::ArcSwapOption;
 use background::Background;
@@ -65,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) clock: Clock,
     pub(crate) rollouts: Rollouts,
+    unrouted: Arc<RouteMetrics>,
     /// What this gateway activated in the host; locked while one configuration
     /// is being applied.
     active: tokio::sync::Mutex<BTreeMap<Arc<str>, Active>>,
@@ -117,6 +118,7 @@ impl Gateway {
             .incidents(parts.incidents)
             .build()
             .map_err(StartError::Host)?;
+        let unrouted = parts.telemetry.route(NO_ROUTE);
         let gateway = Gateway {
             shared: Arc::new(Shared {
                 plant,
@@ -127,6 +129,7 @@ impl Gateway {
                 upstream,
                 clock,
                 rollouts: Rollouts::default(),
+                unrouted,
                 active: tokio::sync::Mutex::default(),
                 background: Background::default(),
                 stopping: AtomicBool::new(false),
@@ -180,6 +183,17 @@ impl Gateway {
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The simulated provider of this name, for demonstrations and drills.
+    pub fn simulated(&self, provider: &str) -> Option<Arc<Simulated>> {
+        self.plant().simulated(provider).cloned()
+    }
+
+    /// Counts a request that never found a route.
+    pub(crate) fn count_unrouted(&self, took: Duration) {
+        let metrics = &self.shared.unrouted;
+        metrics.request(RequestOutcome::ClientFault, took);
     }
 
     /// False once shutdown has begun: no new work should be sent here.

@@ -11,6 +11,7 @@ use crate::gateway::{ApplyProblem, Shared};
 use crate::release::{self, Model};
 use crate::targets::Targets;
 use crate::telemetry::{PolicyMetrics, RouteMetrics};
+use crate::upstream::Simulated;
 use backstop::PolicyHandle;
 use backstop::record::DecisionPoint;
 use backstop_core::evidence::SubjectRef;
@@ -173,6 +174,10 @@ impl Plant {
     /// The route of this name.
     pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
         self.routes.get(name)
+    }
+
+    pub(crate) fn simulated(&self, provider: &str) -> Option<&Arc<Simulated>> {
+        self.targets.simulated(provider)
     }
 
     pub(crate) fn body_bytes_max(&self) -> usize {

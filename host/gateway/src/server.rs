@@ -34,6 +34,9 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// Longest time for a caller to send the head of a request, and for an idle
 /// connection to be kept.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the end of a server waits for judgements of streams that have
+/// passed. They take microseconds, or as long as the store takes for a review.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system refused to accept a connection (no file handles
 /// left): asking again at once would only burn a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -126,6 +129,8 @@ impl Server {
                 }
             }
         };
+        // What was delivered is still judged, and what is to be reviewed kept.
+        let _ = tokio::time::timeout(SETTLE_TIMEOUT, gateway.settle()).await;
         drop(admin);
         // A scraper that is in the middle of a page gets the page.
         admin_plane.finish(Duration::from_secs(1).min(grace)).await;

@@ -174,6 +174,8 @@ impl Gateway {
         let removed = let_go(shared, &config, &mut active);
         crate::rollouts::reconcile(self, &plant).await;
         note(shared, &config, &activated).await;
+        // Series of releases and routes that are gone for good make room.
+        shared.evidence.store().sweep(shared.clock.now_ms());
         Ok(Applied {
             needs_restart: needs_restart(
                 shared.started_with.get_or_init(|| config.clone()),

@@ -109,6 +109,7 @@ pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
             response
         }
         End::Failed(failure) => {
+            tell_operator(&run, &failure);
             let (outcome, mut response) = failed(failure);
             run.outcome(outcome);
             about_run(response.headers_mut(), &run);
@@ -220,6 +221,29 @@ fn review(run: &Run, id: &str, judged: bool) -> Response<Body> {
     }
     about_run(headers, run);
     response
+}
+
+/// Logs why a request got no answer: the operator's text. Faults of callers
+/// are theirs to see, not the operator's.
+fn tell_operator(run: &Run, failure: &LastFailure) {
+    let route = &**run.ask.route.name();
+    match failure {
+        LastFailure::Failed(failure) if failure.relay.is_some() => {}
+        LastFailure::Failed(failure) => tracing::warn!(
+            route,
+            class = failure.class.as_str(),
+            detail = failure.detail,
+            "no step gave an answer"
+        ),
+        LastFailure::NotNow(reason) => {
+            tracing::warn!(route, %reason, "no step gave an answer");
+        }
+        LastFailure::NotGoodEnough => {
+            tracing::warn!(route, "no step gave an answer that is good enough");
+        }
+        // Was logged where it happened.
+        LastFailure::Review(_) => {}
+    }
 }
 
 /// The route's last resort: what went wrong last, told honestly.

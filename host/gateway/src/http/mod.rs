@@ -22,6 +22,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use std::time::Instant;
 
 /// Paths of the data plane whose last part is a name.
 const PREDICT: &str = "/v1/predict/";
@@ -36,6 +37,7 @@ const NEAR_MAX: usize = 3;
 /// Serves one request of the data plane. Never fails: whatever goes wrong is
 /// an answer.
 pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Response<Body> {
+    let arrived = Instant::now();
     let served = match request.uri().path() {
         "/v1/chat/completions" => match allow(&request, Method::POST) {
             Ok(()) => chat::serve(gateway, request).await,
@@ -63,7 +65,10 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
         .code("not_found")
         .into()),
     };
-    served.unwrap_or_else(|refusal| *refusal)
+    served.unwrap_or_else(|refusal| {
+        gateway.count_unrouted(arrived.elapsed());
+        *refusal
+    })
 }
 
 /// A surface's answer; the error is an answer too, boxed because it is rare.

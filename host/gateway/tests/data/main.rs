@@ -9,6 +9,7 @@
 mod fallback;
 mod kit;
 mod policies;
+mod races;
 mod requests;
 mod rollouts;
 mod shutdown;
