@@ -17,6 +17,7 @@ use backstop::record::DecisionPoint;
 use backstop_core::evidence::SubjectRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The running state that one configuration asks for.
 #[derive(Debug)]
@@ -39,6 +40,29 @@ pub struct Route {
     shows_bodies: bool,
     metrics: Arc<RouteMetrics>,
     series: Standard,
+    complaints: Complaints,
+}
+
+/// Keeps an outage from flooding the log: one line a second for each route,
+/// which says how many were left out.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints {
+    last_s: AtomicU64,
+    left_out: AtomicU64,
+}
+
+impl Complaints {
+    /// How many lines were left out since the last one; none when this one is
+    /// to be left out too.
+    pub(crate) fn turn(&self, now_ms: u64) -> Option<u64> {
+        let now_s = now_ms / 1_000;
+        if self.last_s.swap(now_s, Ordering::Relaxed) == now_s {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            None
+        } else {
+            Some(self.left_out.swap(0, Ordering::Relaxed))
+        }
+    }
 }
 
 /// A policy that a route or a rollout asks.
@@ -213,8 +237,14 @@ impl Route {
             shows_bodies,
             metrics: shared.telemetry.route(&spec.name),
             series: shared.evidence.of(SubjectRef::Route(&spec.name)),
+            complaints: Complaints::default(),
             spec: spec.clone(),
         })
+    }
+
+    /// Whether the log hears of one more request that went wrong.
+    pub(crate) fn complaints(&self) -> &Complaints {
+        &self.complaints
     }
 
     /// What it was built from.
@@ -280,5 +310,20 @@ impl Route {
 
     pub(crate) fn series(&self) -> &Standard {
         &self.series
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_told_once_a_second_with_what_was_left_out() {
+        let complaints = Complaints::default();
+        let told: Vec<_> = [5_000, 5_001, 5_999, 6_000, 6_500, 9_000]
+            .map(|now_ms| complaints.turn(now_ms))
+            .into_iter()
+            .collect();
+        assert_eq!(told, [Some(0), None, None, Some(2), None, Some(1)]);
     }
 }

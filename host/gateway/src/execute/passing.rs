@@ -76,14 +76,19 @@ impl Passing {
         ending
             .lease
             .failed(Some(ending.run.ask.route.series()), failure);
-        tracing::warn!(
-            route = &**ending.run.ask.route.name(),
-            model = &**ending.lease.release().model(),
-            release = &**ending.lease.release().name(),
-            class = failure.class.as_str(),
-            detail = failure.detail,
-            "stream broke off after its first event"
-        );
+        let run = &ending.run;
+        let now_ms = run.gateway.clock().now_ms();
+        if let Some(left_out) = run.ask.route.complaints().turn(now_ms) {
+            tracing::warn!(
+                route = &**run.ask.route.name(),
+                model = &**ending.lease.release().model(),
+                release = &**ending.lease.release().name(),
+                class = failure.class.as_str(),
+                detail = failure.detail,
+                left_out,
+                "stream broke off after its first event"
+            );
+        }
         Some(crate::http::deliver::in_band(failure))
     }
 

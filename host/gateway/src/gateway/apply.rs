@@ -140,15 +140,13 @@ impl Gateway {
                 None
             }
         };
-        for change in &changes {
-            let options = change.spec.options.clone();
-            let component = change.component.clone();
-            let checked = shared
-                .host
-                .check(&change.spec.name, component, options)
-                .await;
-            if let Err(error) = checked {
-                problems.push(ApplyProblem::Activation(error));
+        // At the start nothing serves that a check could protect, and loading
+        // every policy twice would only take time.
+        if before.is_some() {
+            for change in &changes {
+                let (component, options) = (change.component.clone(), change.spec.options.clone());
+                let checked = shared.host.check(&change.spec.name, component, options);
+                problems.extend(checked.await.err().map(ApplyProblem::Activation));
             }
         }
         let Some(machines) = machines.filter(|_| problems.is_empty()) else {
@@ -220,6 +218,7 @@ async fn activate(
     changes: &[Change<'_>],
 ) -> Result<Vec<RevisionInfo>, ApplyError> {
     let mut activated = Vec::new();
+    let mut problems = Vec::new();
     for change in changes {
         let options = change.spec.options.clone();
         let activation = shared
@@ -228,13 +227,15 @@ async fn activate(
             .await;
         match activation {
             Ok(revision) => activated.push(revision),
-            Err(error) => {
-                undo(shared, &activated);
-                return Err(vec![ApplyProblem::Activation(error)].into());
-            }
+            Err(error) => problems.push(ApplyProblem::Activation(error)),
         }
     }
-    Ok(activated)
+    if problems.is_empty() {
+        Ok(activated)
+    } else {
+        undo(shared, &activated);
+        Err(problems.into())
+    }
 }
 
 /// Takes activations back: to the revision before, or away where there was none.

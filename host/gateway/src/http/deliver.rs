@@ -10,7 +10,7 @@ use crate::config::{RouteKind, RulesBody};
 use crate::execute::{Answer, End, LastFailure, Passing, Run};
 use crate::openai::ApiError;
 use crate::openai::rules::RulesAnswer;
-use crate::release::Release;
+use crate::release::{NotNow, Release};
 use crate::store::StoreError;
 use crate::telemetry::{RequestOutcome, ServedBy};
 use crate::upstream::Failure;
@@ -224,25 +224,24 @@ fn review(run: &Run, id: &str, judged: bool) -> Response<Body> {
 }
 
 /// Logs why a request got no answer: the operator's text. Faults of callers
-/// are theirs to see, not the operator's.
+/// are theirs to see, and a failed review was logged where it failed.
 fn tell_operator(run: &Run, failure: &LastFailure) {
-    let route = &**run.ask.route.name();
-    match failure {
-        LastFailure::Failed(failure) if failure.relay.is_some() => {}
-        LastFailure::Failed(failure) => tracing::warn!(
-            route,
-            class = failure.class.as_str(),
-            detail = failure.detail,
-            "no step gave an answer"
-        ),
-        LastFailure::NotNow(reason) => {
-            tracing::warn!(route, %reason, "no step gave an answer");
-        }
-        LastFailure::NotGoodEnough => {
-            tracing::warn!(route, "no step gave an answer that is good enough");
-        }
-        // Was logged where it happened.
-        LastFailure::Review(_) => {}
+    let (why, detail) = match failure {
+        LastFailure::Failed(failure) if failure.relay.is_some() => return,
+        LastFailure::Failed(failure) => (failure.class.as_str(), &*failure.detail),
+        LastFailure::NotNow(NotNow::Down) => ("down", "marked as down by an operator"),
+        LastFailure::NotNow(NotNow::Breaker(_)) => ("breaker", "the breaker lets nothing pass"),
+        LastFailure::NotGoodEnough => ("escalated", "no answer was good enough"),
+        LastFailure::Review(_) => return,
+    };
+    if let Some(left_out) = run
+        .ask
+        .route
+        .complaints()
+        .turn(run.gateway.clock().now_ms())
+    {
+        let route = &**run.ask.route.name();
+        tracing::warn!(route, why, detail, left_out, "no step gave an answer");
     }
 }
 
