@@ -161,12 +161,19 @@ pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> BreakerCo
 /// What only shows when several keys are seen together.
 fn note_contradictions(cx: &mut Resolver<'_>, section: &Section<'_>, config: &BreakerConfig) {
     let path = &section.path;
+    let is_known_type = matches!(
+        section.text("sliding_window_type").text,
+        "count-based" | "time-based"
+    );
     for error in config.check().err().unwrap_or_default() {
-        let (key, max) = match error.field {
-            "sliding_window_size" => ("sliding_window_size", WINDOW_SIZE_MAX),
+        let (key, max, range) = match error.field {
+            "sliding_window_size" if is_known_type => {
+                ("sliding_window_size", WINDOW_SIZE_MAX, error.range)
+            }
             "wait_interval_in_open_state.wait_ms_max" => (
                 "exponential_max_wait_duration_in_open_state_ms",
                 WAIT_MS_MAX,
+                "at least `wait_duration_in_open_state_ms`",
             ),
             // In range by the table of keys, or a mistake that is noted already.
             _ => continue,
@@ -174,7 +181,7 @@ fn note_contradictions(cx: &mut Resolver<'_>, section: &Section<'_>, config: &Br
         let number: Option<u64> = section.integer_if_set(key);
         let is_in_range = number.is_none_or(|number| (1..=max).contains(&number));
         if is_in_range {
-            let message = format!("`{path}.{key}` is {}, must be {}", error.value, error.range);
+            let message = format!("`{path}.{key}` is {}, must be {range}", error.value);
             cx.note(MistakeKind::Conflict, section, key, message);
         }
     }

@@ -4,7 +4,7 @@
 use super::mistake::{Collector, MistakeKind};
 use super::nearest::nearest;
 use super::schema::{Collection, Default, Key, Kind, NAME_BYTES_MAX, Schema, TEXT_BYTES_MAX};
-use super::source::{Place, Sources};
+use super::source::{Place, Sources, is_reference};
 use super::tree::{Entry, Node, Table, Value};
 
 /// Most names that are listed where none is near.
@@ -83,12 +83,13 @@ impl Check<'_> {
         entry: &Entry,
         path: &str,
     ) -> Option<&'static str> {
-        // A key that is there already was hardly meant a second time.
+        // A key that is there already was more likely not meant again.
         let free = schema
             .keys
             .iter()
             .filter(|key| table.get(key.name).is_none());
-        let near = nearest(&entry.key, free.map(|key| key.name));
+        let near = nearest(&entry.key, free.map(|key| key.name))
+            .or_else(|| nearest(&entry.key, schema.keys.iter().map(|key| key.name)));
         let mut message = format!("unknown key `{}`", shown(&entry.key));
         if !path.is_empty() {
             message.push_str(&format!(" in `{path}`"));
@@ -281,7 +282,9 @@ impl Check<'_> {
     }
 
     fn secret(&mut self, value: &Value, node: &Node, path: &str) {
-        self.mistakes.hide(node.place);
+        if !is_reference(self.sources.slice(node.place)) {
+            self.mistakes.hide(node.place);
+        }
         match value {
             Value::Text(text) => self.length(text, 1, TEXT_BYTES_MAX, node, path),
             value => self.wrong_type(&Kind::Secret, value, node, path),

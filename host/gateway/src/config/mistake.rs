@@ -95,6 +95,8 @@ impl ConfigError {
 /// them for people, serde for machines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistakes {
+    /// The file.
+    pub file: String,
     /// At least one, at most [`MISTAKES_MAX`].
     pub mistakes: Vec<Mistake>,
     /// How many more there are.
@@ -106,7 +108,7 @@ impl std::error::Error for Mistakes {}
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.mistakes.len() + self.left_out;
-        let file = self.mistakes.first().map_or("", |first| &first.file);
+        let file = &self.file;
         let noun = if count == 1 { "mistake" } else { "mistakes" };
         write!(f, "configuration `{file}` has {count} {noun}")?;
         for mistake in &self.mistakes {
@@ -124,6 +126,9 @@ impl fmt::Display for Mistake {
         write!(f, "error: {}", self.message)?;
         if let Some(nearest) = &self.nearest {
             write!(f, "; did you mean `{nearest}`?")?;
+        }
+        if let Some(first) = self.first_line {
+            write!(f, "; first on line {first}")?;
         }
         let gutter = " ".repeat(self.line.to_string().len());
         write!(
@@ -221,7 +226,11 @@ impl Collector {
                 }
             })
             .collect();
-        Mistakes { mistakes, left_out }
+        Mistakes {
+            file: sources.main().to_owned(),
+            mistakes,
+            left_out,
+        }
     }
 }
 

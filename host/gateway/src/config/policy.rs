@@ -44,12 +44,13 @@ impl fmt::Display for ComponentSource {
 
 /// What a component's name begins with when it is shipped with the gateway.
 const BUILTIN: &str = "builtin:";
-/// The policies that are shipped.
-pub(super) const BUILTINS: [&str; 3] = [
-    "layered-fallback",
-    "confidence-threshold",
-    "canary-rollback",
-];
+
+/// The names of the policies that are shipped.
+fn shipped() -> impl Iterator<Item = &'static str> {
+    backstop_policies::BUILTINS
+        .iter()
+        .map(|builtin| builtin.name)
+}
 
 /// Most metrics, and most models, that are granted one by one.
 const GRANTS_MAX: usize = 64;
@@ -339,13 +340,13 @@ fn resolve_component(
 ) -> Option<ComponentSource> {
     let path = section.key_path("component");
     if let Some(name) = component.text.strip_prefix(BUILTIN) {
-        if BUILTINS.contains(&name) {
+        if shipped().any(|known| known == name) {
             return Some(ComponentSource::Builtin(name.into()));
         }
-        let near = nearest(name, BUILTINS);
+        let near = nearest(name, shipped());
         let mut message = format!("`{path}` names unknown builtin policy `{}`", shown(name));
         if near.is_none() {
-            message.push_str(&format!("; shipped: {}", listed(BUILTINS.into_iter())));
+            message.push_str(&format!("; shipped: {}", listed(shipped())));
         }
         let near = near.map(|name| format!("{BUILTIN}{name}"));
         cx.note(MistakeKind::UnknownName, section, "component", message)
@@ -358,9 +359,8 @@ fn resolve_component(
             "`{path}` is `{}`, where there is no file; `backstop policy build` makes one",
             file.display()
         );
-        let near = BUILTINS
-            .contains(&component.text)
-            .then(|| format!("{BUILTIN}{}", component.text));
+        let is_shipped = shipped().any(|known| known == component.text);
+        let near = is_shipped.then(|| format!("{BUILTIN}{}", component.text));
         cx.note(MistakeKind::UnknownName, section, "component", message)
             .nearest(near.as_deref());
         return None;

@@ -1,12 +1,13 @@
 //! `[providers.NAME]`: who runs the models, and how they are reached.
 
 use super::Name;
-use super::check::shown;
+use super::check::{below, shown};
 use super::mistake::MistakeKind;
 use super::schema::{Default, HEADERS_MAX, Key, Kind, NAME_BYTES_MAX, Schema};
 use super::secret::Secret;
 use super::section::{Resolver, Section};
 use super::simulated::{self, Simulated};
+use super::source::Place;
 use http::{HeaderName, Uri};
 use std::time::Duration;
 
@@ -153,28 +154,35 @@ pub(super) fn resolve(
 fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProvider> {
     let base_url = resolve_base_url(cx, section);
     let mut headers = Vec::new();
+    let at = |key: &str| Spot {
+        place: section.place_of(key),
+        path: section.key_path(key),
+    };
     let key_header = section.text("api_key_header").text;
-    let key_header = header_name(cx, section, "api_key_header", key_header);
+    let key_header = header_name(cx, key_header, &at("api_key_header"));
     if let (Some(key), Some(name)) = (cx.secret(section, "api_key"), key_header) {
         let value = if name == http::header::AUTHORIZATION {
             format!("Bearer {}", key.expose())
         } else {
             key.expose().to_owned()
         };
-        headers.extend(header(cx, section, "api_key", name, value));
+        headers.extend(header(cx, name, value, &at("api_key")));
     }
     for (name, value) in section.pairs("headers") {
-        let path = format!("{}.{}", section.key_path("headers"), name.text);
-        let value = cx.expanded(value, &path);
-        let name = header_name(cx, section, "headers", name.text);
+        let path = below(&section.key_path("headers"), name.text);
+        let place = name.place;
+        let spot = Spot { place, path };
+        let value = cx.expanded(value, &spot.path);
+        let name = header_name(cx, name.text, &spot);
         if let (Some(name), Some(value)) = (name, value) {
             if headers.iter().any(|(known, _)| *known == name) {
                 let message =
                     format!("header `{name}` is set twice, by `api_key` or by another spelling");
-                cx.note(MistakeKind::Conflict, section, "headers", message);
+                cx.mistakes
+                    .add(MistakeKind::Conflict, place, spot.path, message);
                 continue;
             }
-            headers.extend(header(cx, section, "headers", name, value));
+            headers.extend(header(cx, name, value, &spot));
         }
     }
     Some(HttpProvider {
@@ -184,34 +192,33 @@ fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProv
     })
 }
 
-fn header_name(
-    cx: &mut Resolver<'_>,
-    section: &Section<'_>,
-    key: &str,
-    name: &str,
-) -> Option<HeaderName> {
+/// Where a header is set.
+struct Spot {
+    place: Place,
+    path: String,
+}
+
+fn header_name(cx: &mut Resolver<'_>, name: &str, spot: &Spot) -> Option<HeaderName> {
     let parsed = HeaderName::from_bytes(name.as_bytes()).ok();
     let usable = parsed.filter(|name| !RESERVED_HEADERS.contains(&name.as_str()));
     if usable.is_none() && !name.is_empty() {
-        let what = format!("`{}` may not be set as a header", shown(name));
-        cx.note(MistakeKind::Invalid, section, key, what);
+        let message = format!("`{}` may not be set as a header", shown(name));
+        cx.mistakes
+            .add(MistakeKind::Invalid, spot.place, &spot.path, message);
     }
     usable
 }
 
 fn header(
     cx: &mut Resolver<'_>,
-    section: &Section<'_>,
-    key: &str,
     name: HeaderName,
     value: String,
+    spot: &Spot,
 ) -> Option<(HeaderName, Secret)> {
     if http::HeaderValue::from_str(&value).is_err() {
-        let message = format!(
-            "`{}` holds characters that no header may hold",
-            section.key_path(key)
-        );
-        cx.note(MistakeKind::Invalid, section, key, message);
+        let message = format!("`{}` holds characters that no header may hold", spot.path);
+        cx.mistakes
+            .add(MistakeKind::Invalid, spot.place, &spot.path, message);
         return None;
     }
     Some((name, Secret::new(value)))
@@ -222,10 +229,13 @@ fn resolve_base_url(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<Uri>
     let text = section
         .text_if_set("base_url")
         .filter(|text| !text.text.is_empty())?;
+    if text.text.contains('@') {
+        cx.mistakes.hide(text.place);
+    }
     let url = cx.expanded(text, &path)?;
-    // The text is not shown: it may hold credentials.
+    // The text is not repeated: it may hold credentials.
     let mut refuse = |why: &str| {
-        let message = format!("`{path}` {why}, must be a URL such as `https://api.openai.com/v1`");
+        let message = format!("`{path}` {why}; a URL looks like `https://api.openai.com/v1`");
         cx.note(MistakeKind::Invalid, section, "base_url", message);
         None
     };

@@ -151,8 +151,9 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
             tree::Value::Table(table) => !table.entries.is_empty(),
             _ => true, // of another type, which is noted
         });
-    // A misspelt section is reported as such.
-    if !has_routes && !cx.mistakes.has(MistakeKind::UnknownKey) {
+    // A misspelt section, or a misspelt inclusion, is reported as such.
+    let is_explained = cx.mistakes.has(MistakeKind::UnknownKey) || tree.get("include").is_some();
+    if !has_routes && !is_explained {
         let message = format!(
             "no routes are configured; add `[routes.NAME]`, or start with `include = \"{INCLUDE_DEMO}\"`"
         );

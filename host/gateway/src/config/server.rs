@@ -143,8 +143,15 @@ pub(super) fn resolve_server(cx: &mut Resolver<'_>, section: &Section<'_>) -> Se
     let admin = address(cx, section, "admin");
     let admin_token = cx.secret(section, "admin_token");
     if listen == admin && listen.port() != 0 {
-        let message = format!("`server.admin` is {admin}, which `server.listen` has already");
-        cx.note(MistakeKind::Conflict, section, "admin", message);
+        let message = format!("`server.listen` and `server.admin` are both {admin}");
+        // Told where the file says it, rather than what it includes.
+        let (listen, admin) = (section.place_of("listen"), section.place_of("admin"));
+        let key = if listen.source < admin.source {
+            "listen"
+        } else {
+            "admin"
+        };
+        cx.note(MistakeKind::Conflict, section, key, message);
     }
     if !admin.ip().is_loopback() && section.node("admin_token").is_none() {
         let message = format!(

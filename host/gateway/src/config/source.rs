@@ -53,6 +53,11 @@ impl Sources {
         self.0.len() - 1
     }
 
+    /// What the file itself is called.
+    pub(super) fn main(&self) -> &str {
+        self.0.first().map_or("", |source| &source.origin)
+    }
+
     /// What the source of `place` is called.
     pub(super) fn origin(&self, place: Place) -> &str {
         self.0.get(place.source).map_or("", |source| &source.origin)
@@ -117,6 +122,8 @@ impl Excerpt {
     fn new(line: &str, marked: Range<usize>, secret: &[Range<usize>]) -> Excerpt {
         let mut shown: Vec<(char, bool)> = Vec::new();
         let mut hiding = false;
+        // Something that is missing is marked where it would begin.
+        let marked = marked.start..marked.end.max(marked.start + 1);
         for (at, c) in line.char_indices() {
             let is_marked = marked.contains(&at);
             if secret.iter().any(|range| range.contains(&at)) {
@@ -141,7 +148,11 @@ impl Excerpt {
         let first = shown.iter().position(|&(_, is_marked)| is_marked);
         // A place at the end of the line, such as a missing value.
         let first = first.unwrap_or(shown.len());
-        let skip = (first + EXCERPT_CHARS_MAX / 2).saturating_sub(EXCERPT_CHARS_MAX);
+        let skip = if shown.len() > EXCERPT_CHARS_MAX {
+            first.saturating_sub(EXCERPT_CHARS_MAX / 2)
+        } else {
+            0
+        };
         let window = shown.iter().skip(skip).take(EXCERPT_CHARS_MAX);
         let text: String = window.clone().map(|&(c, _)| c).collect();
         let width = window.filter(|&&(_, is_marked)| is_marked).count().max(1);
@@ -168,6 +179,9 @@ const SECRET_KEYS: [&str; 4] = ["api_key", "admin_token", "authorization", "pass
 /// True when the value of `key` had better not be shown.
 fn looks_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
+    if key.ends_with("_header") {
+        return false;
+    }
     SECRET_WORDS.iter().any(|word| key.contains(word))
         || SECRET_KEYS.iter().any(|known| distance(&key, known) <= 2)
 }
@@ -184,15 +198,15 @@ fn secret_looking(line: &str, all_strings: bool) -> Vec<Range<usize>> {
             b'=' => {
                 let is_secret = looks_secret(&line[word.clone()]);
                 let value = at + 1 + spaces(&line[at + 1..]);
-                if is_secret || all_strings {
-                    let end = value_end(line, value, is_secret);
-                    if end > value {
-                        found.push(value..end);
-                    }
-                    at = end.max(at + 1);
+                let end = if is_secret || all_strings {
+                    value_end(line, value, is_secret)
                 } else {
-                    at += 1;
+                    value
+                };
+                if end > value && !is_reference(&line[value..end]) {
+                    found.push(value..end);
                 }
+                at = end.max(at + 1);
                 continue;
             }
             b'"' | b'\'' if all_strings => {
@@ -221,6 +235,15 @@ fn secret_looking(line: &str, all_strings: bool) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// True for a string that is one `${NAME}`, which gives nothing away.
+pub(super) fn is_reference(quoted: &str) -> bool {
+    let inner = quoted.trim_matches(['"', '\'']);
+    let name = inner
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 fn spaces(text: &str) -> usize {
@@ -327,7 +350,13 @@ mod tests {
 
     #[test]
     fn what_is_no_secret_is_shown() {
-        for line in ["tokens = 40", "kind = \"opneai\"", "logprobs = true"] {
+        for line in [
+            "tokens = 40",
+            "kind = \"opneai\"",
+            "logprobs = true",
+            "api_key = \"${OPENAI_API_KEY}\"",
+            "api_key_header = 'x-api-key'",
+        ] {
             assert_eq!(excerpt(line, "=", false).text, line);
         }
     }

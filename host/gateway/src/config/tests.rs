@@ -26,9 +26,9 @@ fn the_embedded_configuration_is_complete() {
         .values()
         .map(|p| p.component.to_string())
         .collect();
-    let shipped: BTreeSet<_> = policy::BUILTINS
+    let shipped: BTreeSet<_> = backstop_policies::BUILTINS
         .iter()
-        .map(|name| format!("builtin:{name}"))
+        .map(|builtin| format!("builtin:{}", builtin.name))
         .collect();
     assert_eq!(components, shipped);
     assert!(config.models.values().any(|model| model.rollout.is_some()));

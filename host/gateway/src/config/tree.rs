@@ -106,7 +106,9 @@ pub(super) fn parse(text: &str, source: usize, mistakes: &mut Collector) -> Opti
         Err(_) => {
             let (root, errors) = DeTable::parse_recoverable(text);
             let is_duplicate = |error: &toml::de::Error| error.message() == "duplicate key";
-            if let Some(error) = errors.iter().find(|error| !is_duplicate(error)) {
+            let syntax = errors.iter().filter(|error| !is_duplicate(error));
+            let at = |error: &&toml::de::Error| error.span().map_or(text.len(), |span| span.start);
+            if let Some(error) = syntax.min_by_key(at) {
                 let span = error.span().unwrap_or(text.len()..text.len());
                 mistakes.add(MistakeKind::Syntax, place(span), "", error.message());
                 return None;
