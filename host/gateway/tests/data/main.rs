@@ -8,6 +8,7 @@
 
 mod fallback;
 mod kit;
+mod launching;
 mod policies;
 mod races;
 mod requests;
