@@ -113,8 +113,8 @@ async fn everything_survives_a_restart() {
     let open_incidents = store.incidents(Some(IncidentState::Open), 10).await;
     assert_eq!(open_incidents.unwrap(), [incident]);
     let events = store.rollout_events(Some("m"), 10).await.unwrap();
-    assert_eq!(events, [event.clone()]);
-    assert_eq!(store.rollout_events(None, 10).await.unwrap(), [event]);
+    assert_eq!(events, [event]);
+    assert_eq!(store.rollout_events(None, 10).await.unwrap(), events);
     assert_eq!(store.activations("p", 10).await.unwrap(), [activation]);
     assert!(store.activations("q", 10).await.unwrap().is_empty());
     store.check().await.unwrap();
