@@ -173,6 +173,9 @@ async fn kit_with(token: Option<&str>) -> Kit {
             signal: false,
         },
     );
+    while reloader.status().applied.is_none() {
+        tokio::task::yield_now().await;
+    }
     let router = router(AdminState::new(AdminParts {
         host: host.clone(),
         control: control.clone(),
@@ -364,7 +367,18 @@ async fn a_store_that_is_gone_makes_the_gateway_unready() {
     *kit.control.ready.lock() = true;
     std::fs::remove_dir_all(kit._dir.path()).unwrap();
     let (status, body) = kit.get("/readyz").await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let failed: Vec<_> = body["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|c| c["ok"] == false)
+        .collect();
+    assert_eq!(
+        (failed.len(), &failed[0]["name"]),
+        (1, &json!("store")),
+        "{body}"
+    );
 }
 
 #[tokio::test]

@@ -193,6 +193,8 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
 fn a_refused_reload_shows() {
     let telemetry = Telemetry::new();
     telemetry.reloaded(true);
+    let text = encoded(&telemetry, &Snapshot::default());
+    has(&text, "backstop_config_synchronized 1");
     telemetry.reloaded(false);
     let text = encoded(&telemetry, &Snapshot::default());
     has(&text, "backstop_config_synchronized 0");

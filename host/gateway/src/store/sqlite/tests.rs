@@ -341,8 +341,8 @@ async fn more_work_than_the_queue_holds_is_refused_at_once() {
         results.push(store.add_rollout_event("m", 1, json!(1)));
     }
     let busy = results.pop().unwrap();
-    assert!(matches!(busy.await, Err(StoreError::Busy(_))));
     drop(release);
+    assert!(matches!(busy.await, Err(StoreError::Busy(_))));
     results.remove(0).await.unwrap();
 }
 
