@@ -554,6 +554,14 @@ fn every_setting_out_of_range_is_reported_at_once() {
     .check()
     .unwrap_err();
     assert_eq!(errors.len(), 12, "{errors:#?}");
+    let zero = BreakerConfig {
+        failure_rate_threshold: 0.0,
+        ..BreakerConfig::default()
+    };
+    assert!(
+        zero.check().is_err(),
+        "a breaker that opens without a failure"
+    );
     assert_eq!(
         errors[1].to_string(),
         "`slow_call_rate_threshold` is 101, must be above 0 and at most 100"

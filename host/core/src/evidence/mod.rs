@@ -13,7 +13,7 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-pub use series::{MetricKind, Series, SeriesSummary, SummaryNumbers};
+pub use series::{MetricKind, Series, SeriesSummary, SummaryNumbers, VALUE_MAX};
 
 use crate::metric::{
     self, Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,

@@ -13,6 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// policies ask for the same few windows at every decision.
 const MERGED_KEPT_MAX: usize = 4;
 
+/// Largest magnitude of a value: the squares of such values can be added up
+/// without becoming infinite, and nothing that is measured comes near it.
+pub const VALUE_MAX: f64 = 1e100;
+
 /// What kind of metric it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MetricKind {
@@ -259,13 +263,15 @@ impl Series {
         true
     }
 
-    /// Counts one value. True when it was kept; what is not finite, and
-    /// everything on a series of rates, is refused and counted.
+    /// Counts one value. True when it was kept; what is no number or larger
+    /// than [`VALUE_MAX`], and everything on a series of rates, is refused and
+    /// counted.
     pub fn record_value(&self, now_ms: u64, number: f64) -> bool {
         let Body::Value(value) = &self.body else {
             return self.refuse();
         };
-        if !number.is_finite() {
+        // Written so that it also refuses NaN.
+        if !(-VALUE_MAX..=VALUE_MAX).contains(&number) {
             return self.refuse();
         }
         let key = sketch::key(number); // the dear part, outside of the lock

@@ -382,6 +382,15 @@ fn events_that_are_no_rollout_are_refused() {
         Err(ReplayError::OutOfPlace(1))
     );
     assert_eq!(Rollout::replay([&began, &paused]), Ok(rollout));
+    let promoted = RolloutEvent {
+        change: RolloutChange::Promoted,
+        ..paused.clone()
+    };
+    assert_eq!(
+        Rollout::replay([&began, &promoted, &paused]),
+        Err(ReplayError::OutOfPlace(2)),
+        "what has ended stays ended"
+    );
 }
 
 fn arbitrary_order() -> impl Strategy<Value = Order> {
