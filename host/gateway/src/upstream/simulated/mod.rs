@@ -5,8 +5,8 @@
 //! time passes and a [`Simulated`] handle changes at once. The n-th request of
 //! a seed draws the same numbers on every run, whatever the behaviour is then.
 //!
-//! - [`script`]: behaviours and how they change;
-//! - [`answer`]: the bytes of its answers.
+//! - `script`: behaviours and how they change;
+//! - `answer`: the bytes of its answers.
 
 mod answer;
 mod script;
