@@ -172,7 +172,7 @@ impl Check<'_> {
             (Kind::Map(schema, count_max), Value::Table(table)) => {
                 self.map(table, *count_max, node.place, path, |_, _, _| Some(schema));
             }
-            (Kind::MapByKind(kinds, count_max), Value::Table(table)) => {
+            (Kind::Variants(kinds, count_max), Value::Table(table)) => {
                 self.map(table, *count_max, node.place, path, |check, entry, path| {
                     check.schema_of_kind(kinds, entry, path)
                 });
@@ -454,7 +454,7 @@ pub(super) fn type_of(kind: &Kind) -> &'static str {
         Kind::Integers(..) => "an array of integers",
         Kind::Any => "anything",
         Kind::Pairs(_) | Kind::Secrets(_) => "a table of strings",
-        Kind::AnyTable | Kind::Table(_) | Kind::Map(..) | Kind::MapByKind(..) => "a table",
+        Kind::AnyTable | Kind::Table(_) | Kind::Map(..) | Kind::Variants(..) => "a table",
         Kind::List(..) => "an array of tables",
     }
 }

@@ -68,7 +68,7 @@ fn section(page: &mut String, schema: &Schema) {
     for key in schema.keys {
         match &key.kind {
             Kind::Table(inner) | Kind::List(inner, _) | Kind::Map(inner, _) => section(page, inner),
-            Kind::MapByKind(kinds, _) => kinds.iter().for_each(|(_, inner)| section(page, inner)),
+            Kind::Variants(kinds, _) => kinds.iter().for_each(|(_, inner)| section(page, inner)),
             _ => {}
         }
     }
@@ -113,7 +113,7 @@ fn kind_and_range(kind: &Kind) -> (&'static str, String) {
         Kind::AnyTable => ("table", String::new()),
         Kind::Table(_) => ("table", String::new()),
         Kind::List(_, max) => ("array of tables", format!("up to {max}")),
-        Kind::Map(_, max) | Kind::MapByKind(_, max) => ("tables by name", format!("up to {max}")),
+        Kind::Map(_, max) | Kind::Variants(_, max) => ("tables by name", format!("up to {max}")),
     }
 }
 

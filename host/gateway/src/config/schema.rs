@@ -107,7 +107,7 @@ pub(super) enum Kind {
     /// At most so many tables by name.
     Map(&'static Schema, usize),
     /// The same, where the key `kind` decides what else may stand there.
-    MapByKind(&'static [(&'static str, &'static Schema)], usize),
+    Variants(&'static [(&'static str, &'static Schema)], usize),
 }
 
 /// What holds where a key is absent.
@@ -176,7 +176,7 @@ pub(super) static ROOT: Schema = Schema {
         },
         Key {
             name: "providers",
-            kind: Kind::MapByKind(
+            kind: Kind::Variants(
                 &[
                     ("openai", &provider::OPENAI),
                     ("json", &provider::JSON),

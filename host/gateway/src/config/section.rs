@@ -284,7 +284,7 @@ impl<'t> Section<'t> {
             };
             let schema = match &schema_key.kind {
                 Kind::Map(schema, _) => schema,
-                Kind::MapByKind(kinds, _) => {
+                Kind::Variants(kinds, _) => {
                     let kind = table.text("kind");
                     kinds.iter().find(|(word, _)| Some(*word) == kind)?.1
                 }

@@ -65,7 +65,7 @@ fn keys_of(schema: &'static Schema, keys: &mut BTreeSet<(&'static str, String)>)
         keys.insert((schema.name, key.name.to_owned()));
         match &key.kind {
             Kind::Table(inner) | Kind::List(inner, _) | Kind::Map(inner, _) => keys_of(inner, keys),
-            Kind::MapByKind(kinds, _) => kinds.iter().for_each(|(_, inner)| keys_of(inner, keys)),
+            Kind::Variants(kinds, _) => kinds.iter().for_each(|(_, inner)| keys_of(inner, keys)),
             _ => {}
         }
     }
@@ -112,7 +112,7 @@ fn the_full_example_sets_every_key() {
                     let items = value.as_array().into_iter().flatten();
                     items.for_each(|value| set_in(inner, value, set));
                 }
-                Kind::MapByKind(kinds, _) => each().for_each(|value| {
+                Kind::Variants(kinds, _) => each().for_each(|value| {
                     let kind = value["kind"].as_str();
                     let (_, inner) = kinds.iter().find(|(word, _)| Some(*word) == kind).unwrap();
                     set_in(inner, value, set);
