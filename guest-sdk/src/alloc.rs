@@ -1,35 +1,48 @@
 //! The allocator of a policy: talc over memory that is there from the start.
 //!
 //! A fresh instance is paid for by the page, and `memory.grow` costs the host
-//! an `mprotect`. So the heap begins inside the initial memory: what lies
-//! between the end of the data and the end of the last page (`__heap_base`
-//! and `__heap_end` are the linker's), with [`ARENA_BYTES`] more where that
-//! would be too little to start with. Only when all of it is in use does the
-//! memory grow. Freed memory is used again, since an instance may serve many
-//! decisions.
+//! an `mprotect`. So the heap lies inside the initial memory: first a reserve
+//! of [`RESERVE_BYTES`], so that there is always room to decide, then what is
+//! left between the end of the data and the end of the last page (between the
+//! linker's `__heap_base` and `__heap_end`). Only when all of it is in use
+//! does the memory grow. Freed memory is used again, since an instance may
+//! serve many decisions.
 
 use core::alloc::Layout;
+use core::mem::MaybeUninit;
 use core::ptr::addr_of;
 use talc::base::{Talc, binning::Binning};
 use talc::cell::TalcSyncCell;
 use talc::source::Source;
 use talc::wasm::WasmBinning;
 
+/// Heap that every policy has at the start. A decision with a few models needs
+/// two or three kilobytes; with the stack it is half of the one page that a
+/// small policy starts with.
+const RESERVE_BYTES: usize = 16 * 1024;
+
 /// Size of a WebAssembly page.
 const PAGE_BYTES: usize = 64 * 1024;
 
-/// What is asked for over the allocation that did not fit: the block's own
-/// header and a page's worth of rounding.
+/// What growing asks for beyond the allocation that did not fit: more than
+/// talc's own bookkeeping for a region and a block.
 const GROWTH_SLACK_BYTES: usize = 256;
+
+static mut RESERVE: [MaybeUninit<u8>; RESERVE_BYTES] = [MaybeUninit::uninit(); RESERVE_BYTES];
 
 #[global_allocator]
 static ALLOCATOR: TalcSyncCell<InitialMemory, WasmBinning> =
-    TalcSyncCell::new_wasm(InitialMemory { claimed: false });
+    TalcSyncCell::new_wasm(InitialMemory::Untouched);
 
-/// First the rest of the initial memory, then whole new pages.
+/// Which regions the allocator has been given.
 #[derive(Debug)]
-struct InitialMemory {
-    claimed: bool,
+enum InitialMemory {
+    /// None.
+    Untouched,
+    /// The reserve.
+    Reserve,
+    /// The reserve and the rest of the last page; from here on whole new pages.
+    All,
 }
 
 unsafe extern "C" {
@@ -38,16 +51,22 @@ unsafe extern "C" {
 }
 
 // SAFETY: `acquire` allocates nothing, and hands each region to talc once: the
-// linker reserves heap_base..heap_end for an allocator, and pages that were
-// just grown belong to nobody else.
+// reserve is named nowhere else, the linker keeps heap_base..heap_end for an
+// allocator, and pages that were just grown belong to nobody.
 unsafe impl Source for InitialMemory {
     fn acquire<B: Binning>(talc: &mut Talc<Self, B>, layout: Layout) -> Result<(), ()> {
-        if !talc.source.claimed {
-            talc.source.claimed = true;
+        if let Self::Untouched = talc.source {
+            talc.source = Self::Reserve;
+            // SAFETY: see above.
+            if unsafe { talc.claim((&raw mut RESERVE).cast(), RESERVE_BYTES) }.is_some() {
+                return Ok(());
+            }
+        }
+        if let Self::Reserve = talc.source {
+            talc.source = Self::All;
             let base = addr_of!(__heap_base).cast_mut();
             let bytes = addr_of!(__heap_end) as usize - base as usize;
-            // SAFETY: see above. Too small a rest is not claimed, and the
-            // memory grows below when talc asks again.
+            // SAFETY: see above. A rest that is too small is not taken.
             if unsafe { talc.claim(base, bytes) }.is_some() {
                 return Ok(());
             }

@@ -1,7 +1,10 @@
 //! The testing kit: a scripted world behaves as a host promises.
 
 #![expect(missing_docs, reason = "policies of a test are their own description")]
-#![expect(clippy::unwrap_used, reason = "a test is to stop where something is odd")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test is to stop where something is odd"
+)]
 
 use backstop_sdk::metrics::{
     Comparison, ComparisonOptions, ComparisonVerdict, DriftVerdict, MetricsError, Moments, Subject,
