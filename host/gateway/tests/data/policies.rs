@@ -153,6 +153,10 @@ async fn decisions_are_made_for_gateways_in_other_languages() {
         plan["plan"]["steps"][0]["action"]["call"]["model"], "llama",
         "{plan}"
     );
+    assert_eq!(
+        plan["plan"]["steps"][1]["action"]["rules"], "sorry",
+        "{plan}"
+    );
     assert_eq!(plan["id"].as_str().unwrap().len(), 16);
 
     // Facts that are left out come from the route.
