@@ -31,6 +31,12 @@ fn exit_codes() -> String {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the gateway
+    Serve(cmd::serve::Args),
+    /// Watch policies at work: a gateway, its traffic and six mishaps, in a minute
+    Demo(cmd::demo::Args),
+    /// Check a configuration or a policy without running it
+    Check(cmd::check::Args),
     /// Make, look into and change policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -100,6 +106,12 @@ mod tests {
     #[test]
     fn what_operators_type_is_understood() {
         for line in [
+            "backstop serve",
+            "backstop serve --config x.toml --log json --no-watch",
+            "backstop demo --json",
+            "backstop check x.toml --json",
+            "backstop check --config x.toml",
+            "backstop check p.wasm",
             "backstop policy new my-policy",
             "backstop policy build",
             "backstop policy build my-policy --out x.wasm",
@@ -121,6 +133,8 @@ mod tests {
         for line in [
             "backstop",
             "backstop sreve",
+            "backstop demo --concurrency 0",
+            "backstop serve x.toml",
             "backstop policy inspect",
             "backstop policy rollback chat --to first",
             "backstop policy rollback chat --to 0",

@@ -128,28 +128,28 @@ pub(crate) async fn check(
     component: Arc<[u8]>,
     options: PolicyOptions,
 ) -> Result<RevisionInfo, Failure> {
+    let has_settings = !options.settings.is_null();
     host.check(&name_of(source), component, options)
         .await
-        .map_err(|error| refused(source, error))
+        .map_err(|error| refused(source, error, has_settings))
 }
 
 /// A refusal in the words of the command line: by the file that was named, with
 /// what to do next.
-fn refused(source: &str, error: ActivationError) -> Failure {
+fn refused(source: &str, error: ActivationError, has_settings: bool) -> Failure {
     let hint = match &error.kind {
         ActivationErrorKind::Empty | ActivationErrorKind::NotWasm(_) => {
-            Some("build it with `backstop policy build`")
+            Some("; build it with `backstop policy build`")
         }
-        ActivationErrorKind::Settings { .. } => Some(
-            "give what it needs with `--settings`; \
-             `backstop policy inspect` shows the schema once they fit",
-        ),
+        // One mistake to a line, so that the next step has a line as well.
+        ActivationErrorKind::Settings { .. } if !has_settings => {
+            Some("\nthe defaults do not do: give the settings with `--settings`")
+        }
         _ => None,
     };
     // The kind, not the error: `activate policy` is not what was asked for.
     let mut text = crate::failure::render(&anyhow::Error::new(error.kind));
     if let Some(hint) = hint {
-        text.push_str("; ");
         text.push_str(hint);
     }
     Failure::new(

@@ -9,8 +9,10 @@ mod admin;
 mod args;
 mod cmd;
 mod component;
+mod demo;
 mod exit_code;
 mod failure;
+mod log;
 mod output;
 
 use crate::args::Cli;

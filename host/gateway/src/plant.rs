@@ -10,6 +10,7 @@ use crate::evidence::Standard;
 use crate::gateway::{ApplyProblem, Shared};
 use crate::release::{self, Model};
 use crate::targets::Targets;
+use crate::upstream::Simulated;
 use crate::telemetry::{PolicyMetrics, RouteMetrics};
 use crate::upstream::Simulated;
 use backstop::PolicyHandle;
@@ -185,6 +186,13 @@ impl Plant {
     /// The model of this name.
     pub fn model(&self, name: &str) -> Option<&Arc<Model>> {
         self.models.get(name)
+    }
+
+    /// The simulated provider of this name, to change it while it runs: for
+    /// demonstrations and drills. A reload that does not change the provider's
+    /// configuration keeps it.
+    pub fn simulated(&self, provider: &str) -> Option<&Arc<Simulated>> {
+        self.targets.simulated(provider)
     }
 
     /// Its routes, by name.

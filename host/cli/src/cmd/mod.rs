@@ -1,7 +1,10 @@
 //! One file for each verb: its arguments and what it does.
 
+pub(crate) mod check;
+pub(crate) mod demo;
 pub(crate) mod policy;
 pub(crate) mod reload;
+pub(crate) mod serve;
 
 use crate::args::{Command, PolicyCommand};
 use crate::exit_code::ExitCode;
@@ -14,6 +17,9 @@ use crate::failure::Failure;
 /// Whatever stood in the way, with the exit code that it means.
 pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Check(args) => check::run(args).await,
         Command::Reload(args) => reload::run(args).await,
         Command::Policy(command) => match command {
             PolicyCommand::New(args) => policy::new::run(args),

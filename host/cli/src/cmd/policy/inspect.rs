@@ -253,25 +253,40 @@ fn show_settings(schema: &Value) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The type of a setting in few words: `number 0 to 1`.
+/// The type of a setting in few words: `number 0 to 1`, `demote or skip`.
 fn type_of(property: &Value) -> String {
-    let kind = match &property["type"] {
-        Value::String(kind) => kind.clone(),
-        Value::Array(kinds) => kinds
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join(" or "),
-        _ => property["enum"]
-            .as_array()
-            .map_or_else(|| "any".to_owned(), |_| "choice".to_owned()),
-    };
+    let kind = kind_of(property);
     match (property.get("minimum"), property.get("maximum")) {
         (Some(min), Some(max)) => format!("{kind} {min} to {max}"),
         (Some(min), None) => format!("{kind} from {min}"),
         (None, Some(max)) => format!("{kind} up to {max}"),
         (None, None) => kind,
     }
+}
+
+fn kind_of(property: &Value) -> String {
+    if let Some(words) = property["enum"].as_array() {
+        return alternatives(words.iter().map(super::list::text));
+    }
+    if let Some(kinds) = property["type"].as_array() {
+        return alternatives(kinds.iter().map(super::list::text));
+    }
+    for combined in ["anyOf", "oneOf"] {
+        if let Some(kinds) = property[combined].as_array() {
+            return alternatives(kinds.iter().map(type_of));
+        }
+    }
+    match (&property["type"], &property["const"]) {
+        (Value::String(kind), _) => kind.clone(),
+        (_, Value::Null) => "any".to_owned(),
+        (_, word) => super::list::text(word),
+    }
+}
+
+/// What a value may be; that it may be left out is told by its default.
+fn alternatives(kinds: impl Iterator<Item = String>) -> String {
+    let kinds: Vec<String> = kinds.filter(|kind| kind != "null").collect();
+    kinds.join(" or ")
 }
 
 #[cfg(test)]
@@ -307,8 +322,13 @@ mod tests {
                 "number 0 to 1",
             ),
             (json!({"type": "integer", "minimum": 1}), "integer from 1"),
-            (json!({"type": ["string", "null"]}), "string or null"),
-            (json!({"enum": ["a"]}), "choice"),
+            (json!({"type": ["string", "null"]}), "string"),
+            (
+                json!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}),
+                "integer from 1",
+            ),
+            (json!({"enum": ["demote", "skip"]}), "demote or skip"),
+            (json!({"oneOf": [{"const": "a"}, {"const": "b"}]}), "a or b"),
             (json!({}), "any"),
         ] {
             assert_eq!(type_of(&property), expected);
