@@ -46,10 +46,10 @@ fn record(outcome: RunOutcome, decided_by: DecidedBy, fuel: u64) -> DecisionReco
         outcome,
         returned: None,
         decided_by,
-        applied: Output::Assessment(Assessment {
+        applied: Arc::new(Output::Assessment(Assessment {
             directive: Directive::Hold,
             reason: String::new(),
-        }),
+        })),
         cost: Cost {
             fuel,
             guest_ns: 2_000_000_000,
