@@ -10,7 +10,6 @@ use crate::evidence::Standard;
 use crate::gateway::{ApplyProblem, Shared};
 use crate::release::{self, Model};
 use crate::targets::Targets;
-use crate::upstream::Simulated;
 use crate::telemetry::{PolicyMetrics, RouteMetrics};
 use crate::upstream::Simulated;
 use backstop::PolicyHandle;
@@ -206,10 +205,6 @@ impl Plant {
     /// The route of this name.
     pub fn route(&self, name: &str) -> Option<&Arc<Route>> {
         self.routes.get(name)
-    }
-
-    pub(crate) fn simulated(&self, provider: &str) -> Option<&Arc<Simulated>> {
-        self.targets.simulated(provider)
     }
 
     pub(crate) fn body_bytes_max(&self) -> usize {
