@@ -35,7 +35,7 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
 /// The contract, and the version that its package line states.
 fn contract() -> (Resolve, String) {
     let mut resolve = Resolve::default();
-    let group = UnresolvedPackageGroup::parse_dir(&wit()).unwrap();
+    let group = UnresolvedPackageGroup::parse_dir(wit()).unwrap();
     let package = resolve.push_group(group).unwrap();
     let version = resolve.packages[package]
         .name

@@ -5,6 +5,8 @@
 //! - [`hostile`]: guests that misbehave, and what becomes of them;
 //! - [`revisions`]: activation, going back, returning by itself, replay.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod components;
 mod contract;
 mod hostile;
