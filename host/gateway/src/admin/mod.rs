@@ -55,7 +55,7 @@ use tokio::sync::Semaphore;
 /// Largest body of a request that carries no component: a resolution with a
 /// corrected answer in it.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// What a JSON envelope may add to the size of settings.
+/// Items of a list whose request names no limit.
 const PAGE_DEFAULT: u32 = 50;
 /// Uploads of components that are held in memory at once. The host compiles
 /// one at a time anyway.

@@ -1,7 +1,7 @@
 //! The embedded store: SQLite in the data directory.
 //!
 //! One connection writes and one reads, each on a thread of its own
-//! ([`worker`]); write-ahead logging lets them work at once, and
+//! (`worker`); write-ahead logging lets them work at once, and
 //! `synchronous=FULL` puts every commit on disk before it is answered. The
 //! file is made readable for its owner only: it holds what people asked.
 
