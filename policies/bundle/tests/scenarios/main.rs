@@ -1,5 +1,5 @@
 //! The shipped policies through the real host: a story for each, the replay of
-//! a thousand decisions of each, and what their components are.
+//! ten thousand decisions, and what their components are.
 //!
 //! One binary, since each that links the host takes its time to link.
 
