@@ -5,6 +5,12 @@
 //! With `BACKSTOP_BLESS=1` in the environment the texts are written anew; read
 //! the difference before committing it.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it found"
+)]
+
 use backstop_gateway::config::{Config, ConfigError};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! The policy `canary-rollback`: should this candidate release stay?
 //!
 //! [`settings`] holds what operators write, [`assess`] the assessment over
-//! plain facts, [`text`] the numbers for people. This file gathers the facts
+//! plain facts, `text` the numbers for people. This file gathers the facts
 //! through the SDK: one absolute reading for each hard limit, one comparison
 //! with the stable release for each guardrail.
 //!

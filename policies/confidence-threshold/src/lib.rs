@@ -2,7 +2,7 @@
 //! its confidence.
 //!
 //! [`settings`] holds what operators write, [`judge`] the judgement over plain
-//! facts, [`text`] the numbers in the reasons. This file gathers the facts
+//! facts, `text` the numbers in the reasons. This file gathers the facts
 //! through the SDK. Metrics are asked only for an answer between the usual
 //! line and the stricter one, where the answer to the question matters.
 //!

@@ -1,7 +1,7 @@
 //! The decision over plain facts: which models, in which order, and how the
 //! plan ends.
 //!
-//! Each model is judged by itself ([`Standing`]); the plan is then the models
+//! Each model is judged by itself (`Standing`); the plan is then the models
 //! that are fine in the operator's order, the troubled ones from least to most
 //! bad, and the end. Missing evidence leaves a model where the operator put
 //! it: it is neither praised nor blamed.

@@ -1,7 +1,7 @@
 //! The policy `layered-fallback`: primary → backup → rules → review.
 //!
 //! [`settings`] holds what operators write, [`decide`] the decision over plain
-//! facts, [`text`] the reasons. This file only gathers the facts through the
+//! facts, `text` the reasons. This file only gathers the facts through the
 //! SDK, with as few questions as the decision needs: one for the candidates,
 //! one for each model whose calls pass (two with a latency line), and one or
 //! two for the end of the plan.

@@ -162,7 +162,7 @@ async fn check_config(path: Option<&Path>, json: bool) -> Result<ExitCode, Failu
     };
     let refused = refused_policies(&config).await?;
     let names = |keys: &mut dyn Iterator<Item = &std::sync::Arc<str>>| -> Vec<String> {
-        keys.map(|name| name.to_string()).collect()
+        keys.map(ToString::to_string).collect()
     };
     let report = Report {
         ok: refused.is_empty(),

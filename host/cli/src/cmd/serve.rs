@@ -116,7 +116,7 @@ fn ready(launched: &Launched) -> serde_json::Value {
     let plant = launched.gateway.plant();
     let config = plant.config();
     let names = |names: &mut dyn Iterator<Item = &std::sync::Arc<str>>| -> Vec<String> {
-        names.map(|name| name.to_string()).collect()
+        names.map(ToString::to_string).collect()
     };
     serde_json::json!({
         "data": format!("http://{}", launched.data_addr),

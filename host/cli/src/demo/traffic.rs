@@ -416,8 +416,10 @@ mod tests {
             release: None,
             escalated: false,
         };
-        let mut tally = Tally::default();
-        tally.requests = 3;
+        let mut tally = Tally {
+            requests: 3,
+            ..Tally::default()
+        };
         tally.kinds.insert(kind(Who::Primary), 3);
         let mark = tally.clone();
         tally.requests = 6;
