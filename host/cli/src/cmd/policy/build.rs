@@ -6,7 +6,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrExit};
 use crate::output;
 use anyhow::Context;
-use backstop::PolicyOptions;
+use backstop::{DecisionPoint, PolicyOptions, RevisionInfo};
 use backstop_build::{BuildError, Built, Options, Progress};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -66,8 +66,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, Failure> {
     write(&out, &built.component)
         .with_context(|| format!("write component `{}`", out.display()))
         .or_exit(ExitCode::Failed)?;
-    try_out(&out, &built).await?;
+    let revision = try_out(&out, &built).await?;
     show(&out, &built, args.json.json)?;
+    if let Some(revision) = revision.filter(|_| !args.json.json) {
+        show_use(&out, &built, &revision)?;
+    }
     Ok(ExitCode::Ok)
 }
 
@@ -127,7 +130,7 @@ fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 /// Loads the component as a gateway would, so that a mistake shows here. Its
 /// settings may have no defaults; that is no mistake of the component.
-async fn try_out(out: &Path, built: &Built) -> Result<(), Failure> {
+async fn try_out(out: &Path, built: &Built) -> Result<Option<RevisionInfo>, Failure> {
     let host = component::sandbox()?;
     let options = PolicyOptions {
         grants: component::all_grants(),
@@ -135,13 +138,13 @@ async fn try_out(out: &Path, built: &Built) -> Result<(), Failure> {
     };
     let name = component::name_of(&built.package);
     match host.check(&name, built.component.clone(), options).await {
-        Ok(_) => Ok(()),
+        Ok(revision) => Ok(Some(revision)),
         Err(error) if matches!(error.kind, backstop::ActivationErrorKind::Settings { .. }) => {
             output::note(format_args!(
                 "{} the policy has settings without defaults",
                 output::styled(output::WARN, "note:")
             ));
-            Ok(())
+            Ok(None)
         }
         Err(error) => Err(Failure::new(
             ExitCode::Refused,
@@ -184,6 +187,32 @@ fn show(out: &Path, built: &Built, json: bool) -> Result<(), Failure> {
             report.imports.join(", ")
         }
     ))?;
+    Ok(())
+}
+
+/// The configuration with which the component decides in the demo's routes.
+fn show_use(out: &Path, built: &Built, revision: &RevisionInfo) -> Result<(), Failure> {
+    let grants = super::inspect::grants_of(&built.inspection, &revision.description.wants);
+    let grants = if grants.is_empty() {
+        String::new()
+    } else {
+        format!(", grants = {}", super::inspect::inline(&grants))
+    };
+    let name = &built.package;
+    output::line(format_args!(
+        "\nto let it decide, in a configuration (component paths are relative to it):\n  \
+         include = \"builtin:demo\"\n  \
+         policies.{name} = {{ component = \"{}\"{grants} }}",
+        out.display()
+    ))?;
+    for point in &revision.points {
+        let place = match point {
+            DecisionPoint::Fallback => "routes.chat.fallback",
+            DecisionPoint::Threshold => "routes.chat.threshold",
+            DecisionPoint::Rollback => "models.fraud.rollout.policy",
+        };
+        output::line(format_args!("  {place} = \"{name}\""))?;
+    }
     Ok(())
 }
 

@@ -86,14 +86,7 @@ fn report(
     inspection: Inspection,
 ) -> Result<Report, Failure> {
     let description = revision.description;
-    let imports: Vec<Import> = inspection
-        .imports
-        .into_iter()
-        .map(|interface| Import {
-            grant: grant_for(&interface),
-            interface,
-        })
-        .collect();
+    let imports = imports(&inspection);
     let settings_schema = if description.settings_schema.is_empty() {
         Value::Null
     } else {
@@ -115,6 +108,31 @@ fn report(
         wants: description.wants,
         settings_schema,
     })
+}
+
+fn imports(inspection: &Inspection) -> Vec<Import> {
+    inspection
+        .imports
+        .iter()
+        .map(|interface| Import {
+            grant: grant_for(interface),
+            interface: interface.clone(),
+        })
+        .collect()
+}
+
+/// The grants that a component takes, as a configuration has them.
+pub(super) fn grants_of(inspection: &Inspection, wants: &[Want]) -> serde_json::Map<String, Value> {
+    grants(&imports(inspection), wants)
+}
+
+/// A table of a configuration on one line.
+pub(super) fn inline(table: &serde_json::Map<String, Value>) -> String {
+    let entries: Vec<String> = table
+        .iter()
+        .map(|(name, value)| format!("{name} = {value}"))
+        .collect();
+    format!("{{ {} }}", entries.join(", "))
 }
 
 /// The grant that importing an interface takes.
@@ -213,12 +231,7 @@ fn show_grants(report: &Report) -> Result<(), Failure> {
         output::line("grants    none needed")?;
         return Ok(());
     }
-    let entries: Vec<String> = report
-        .grants
-        .iter()
-        .map(|(name, value)| format!("{name} = {value}"))
-        .collect();
-    output::line(format_args!("grants    {{ {} }}", entries.join(", ")))?;
+    output::line(format_args!("grants    {}", inline(&report.grants)))?;
     Ok(())
 }
 
