@@ -1,7 +1,7 @@
 //! Decision records: everything that went into and came out of a decision.
 //!
 //! A record is enough to replay the decision bit for bit (see
-//! [`crate::replay`]). The host keeps the newest in a bounded ring
+//! [`Host::replayer`](crate::Host::replayer)). The host keeps the newest in a bounded ring
 //! ([`Records`]); whoever wants to keep more drains them from there.
 
 use crate::sources::{IncidentReport, ModelError};
