@@ -1,5 +1,7 @@
 //! Everything that crosses crates, in one binary.
 //!
+//! - [`author`]: from nothing to a policy that decides, and to its next build;
+//! - [`clients`]: the official `openai` packages while providers fail;
 //! - [`contract`]: the WIT, its frozen copies and its reference page;
 //! - [`components`]: files that are refused, each with its own words;
 //! - [`hostile`]: guests that misbehave, and what becomes of them;
@@ -7,6 +9,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod author;
+mod clients;
 mod components;
 mod contract;
 mod hostile;

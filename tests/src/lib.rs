@@ -1,5 +1,10 @@
-//! The test kit: hosts with scripted sources, facts to decide on, guests.
+//! The test kit: hosts with scripted sources, facts to decide on, guests, whole
+//! gateways with providers and callers around them.
 
+pub mod caller;
 pub mod facts;
+pub mod gateway;
 pub mod guest;
+pub mod packages;
 pub mod sources;
+pub mod upstream;
