@@ -58,6 +58,7 @@ fn all_six_acts_are_observed_and_told_as_one_object() {
             &[
                 "served_by_backup",
                 "served_by_rules",
+                "recovered_to_backup",
                 "recovered_to_primary",
             ],
         ),
