@@ -65,7 +65,7 @@ pub enum Unavailable {
 impl std::fmt::Display for Unavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Unavailable::Program(what) => write!(f, "{what} is not installed"),
+            Unavailable::Program(what) => write!(f, "a program is missing: {what}"),
             Unavailable::Registry(what) => write!(f, "the registry cannot be reached: {what}"),
         }
     }
