@@ -12,23 +12,34 @@ use backstop_core::rollout::{Assessment, Directive};
 use backstop_core::verdict::{Outcome, Verdict};
 
 /// What is to be done when a run has ended so; none when it answered.
-pub(crate) fn response(outcome: &RunOutcome, policy: &FailurePolicy) -> Option<OnFailure> {
+/// `suspended_for` is the kind of failure that a suspended policy has had.
+pub(crate) fn response(
+    outcome: &RunOutcome,
+    suspended_for: Option<FailureKind>,
+    policy: &FailurePolicy,
+) -> Option<OnFailure> {
     match outcome {
         RunOutcome::Answered => None,
         RunOutcome::Abstained { .. } => Some(OnFailure::Default),
-        // The guest is not asked, so neither is its previous revision: it has
-        // none, or it would serve.
-        RunOutcome::Suspended => Some(match policy.load {
-            OnFailure::Closed => OnFailure::Closed,
-            OnFailure::Default | OnFailure::Previous => OnFailure::Default,
-        }),
-        RunOutcome::Failed { kind, .. } => Some(match kind {
-            FailureKind::Trap => policy.trap,
-            FailureKind::Deadline => policy.deadline,
-            FailureKind::Memory => policy.memory,
-            FailureKind::InvalidOutput => policy.invalid_output,
-            FailureKind::Load => policy.load,
-        }),
+        // As if it had failed once more. There is no previous revision to ask,
+        // or it would serve.
+        RunOutcome::Suspended => Some(
+            match of(suspended_for.unwrap_or(FailureKind::Load), policy) {
+                OnFailure::Closed => OnFailure::Closed,
+                OnFailure::Default | OnFailure::Previous => OnFailure::Default,
+            },
+        ),
+        RunOutcome::Failed { kind, .. } => Some(of(*kind, policy)),
+    }
+}
+
+fn of(kind: FailureKind, policy: &FailurePolicy) -> OnFailure {
+    match kind {
+        FailureKind::Trap => policy.trap,
+        FailureKind::Deadline => policy.deadline,
+        FailureKind::Memory => policy.memory,
+        FailureKind::InvalidOutput => policy.invalid_output,
+        FailureKind::Load => policy.load,
     }
 }
 
@@ -94,23 +105,23 @@ mod tests {
             load: OnFailure::Previous,
         };
         assert_eq!(
-            response(&failed(FailureKind::Trap), &policy),
+            response(&failed(FailureKind::Trap), None, &policy),
             Some(OnFailure::Closed)
         );
         assert_eq!(
-            response(&failed(FailureKind::Deadline), &policy),
+            response(&failed(FailureKind::Deadline), None, &policy),
             Some(OnFailure::Previous)
         );
         assert_eq!(
-            response(&failed(FailureKind::Memory), &policy),
+            response(&failed(FailureKind::Memory), None, &policy),
             Some(OnFailure::Default)
         );
         assert_eq!(
-            response(&failed(FailureKind::InvalidOutput), &policy),
+            response(&failed(FailureKind::InvalidOutput), None, &policy),
             Some(OnFailure::Closed)
         );
         assert_eq!(
-            response(&failed(FailureKind::Load), &policy),
+            response(&failed(FailureKind::Load), None, &policy),
             Some(OnFailure::Previous)
         );
     }
@@ -124,8 +135,24 @@ mod tests {
         let abstained = RunOutcome::Abstained {
             reason: String::new(),
         };
-        assert_eq!(response(&abstained, &closed), Some(OnFailure::Default));
-        assert_eq!(response(&RunOutcome::Answered, &closed), None);
+        assert_eq!(
+            response(&abstained, None, &closed),
+            Some(OnFailure::Default)
+        );
+        assert_eq!(response(&RunOutcome::Answered, None, &closed), None);
+    }
+
+    #[test]
+    fn a_suspended_policy_is_answered_for_as_its_failures_were() {
+        let closed = FailurePolicy {
+            trap: OnFailure::Closed,
+            memory: OnFailure::Previous,
+            ..FailurePolicy::default()
+        };
+        let response = |kind| response(&RunOutcome::Suspended, Some(kind), &closed);
+        assert_eq!(response(FailureKind::Trap), Some(OnFailure::Closed));
+        assert_eq!(response(FailureKind::Memory), Some(OnFailure::Default));
+        assert_eq!(response(FailureKind::Deadline), Some(OnFailure::Default));
     }
 
     #[test]

@@ -46,7 +46,11 @@ struct Inner {
     /// One activation at a time: compiling takes all cores, and numbers are
     /// given in order.
     activation: Mutex<()>,
+    clock: Clock,
 }
+
+/// Milliseconds since the Unix epoch.
+type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,6 +75,7 @@ pub struct HostBuilder {
     metrics: Arc<dyn MetricsSource>,
     models: Arc<dyn ModelCaller>,
     incidents: Arc<dyn IncidentSink>,
+    clock: Clock,
 }
 
 impl HostBuilder {
@@ -99,6 +104,15 @@ impl HostBuilder {
     #[must_use]
     pub fn incidents(mut self, incidents: Arc<dyn IncidentSink>) -> Self {
         self.incidents = incidents;
+        self
+    }
+
+    /// Sets the clock: milliseconds since the Unix epoch. Must be the one that
+    /// the metrics were recorded with, or windows look at the wrong time.
+    /// Without, it is the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.clock = Arc::new(clock);
         self
     }
 
@@ -136,10 +150,11 @@ impl HostBuilder {
             loader: Arc::new(loader),
             services,
             registry: Registry::new(self.options.revisions_kept),
-            records: Records::new(self.options.records_max),
+            records: Records::new(self.options.records_max, RECORDS_BYTES_MAX),
             room: Semaphore::new(self.options.instances_max as usize),
-            next_id: AtomicU64::new(first_id(now_ms())),
+            next_id: AtomicU64::new(first_id((self.clock)())),
             activation: Mutex::new(()),
+            clock: self.clock,
             options: self.options,
         })))
     }
@@ -194,13 +209,18 @@ fn check(options: &HostOptions) -> Result<(), StartError> {
     )
 }
 
+/// Bytes of host calls that the records in memory hold together: usual ones
+/// take less than 1 KiB, so this is no limit for them but for policies that
+/// read bodies and call models.
+const RECORDS_BYTES_MAX: usize = 64 << 20;
+
 /// Identifiers begin with the time of the start, so that they stay unique and
 /// increasing across restarts: a million decisions for each millisecond.
 fn first_id(now_ms: u64) -> u64 {
     now_ms << 20
 }
 
-fn now_ms() -> u64 {
+fn system_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -215,7 +235,12 @@ impl Host {
             metrics: Arc::new(NoMetrics),
             models: Arc::new(NoModels),
             incidents: Arc::new(NoIncidents),
+            clock: Arc::new(system_ms),
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        (self.0.clock)()
     }
 
     /// Loads a component and makes it serve as the newest revision of the
@@ -323,7 +348,7 @@ impl Host {
             points: image.points(),
             description,
             options,
-            activated_ms: now_ms(),
+            activated_ms: self.now_ms(),
         };
         Ok(Arc::new(Revision::new(info, image)))
     }
@@ -354,7 +379,7 @@ impl Host {
 
     /// How all policies are doing, by name.
     pub fn policies(&self) -> Vec<PolicyStatus> {
-        self.0.registry.statuses(now_ms())
+        self.0.registry.statuses(self.now_ms())
     }
 
     /// What was activated under this name since the host started, oldest first.
@@ -435,7 +460,7 @@ impl Host {
         default: impl FnOnce() -> Output,
     ) -> (Arc<DecisionRecord>, Arc<Output>) {
         let slot = &policy.0;
-        let now_ms = now_ms();
+        let now_ms = self.now_ms();
         let revision = slot.current();
         let (run, moment) = if slot.suspended(now_ms) {
             let run = Run {
@@ -453,36 +478,38 @@ impl Host {
         } else {
             self.run(&revision, input.clone(), now_ms).await
         };
-        let consequence = slot.note(&revision, &run.outcome, now_ms);
+        let consequence = slot.note(&revision, input.point(), &run.outcome, now_ms);
         self.report(&revision, &run.outcome, consequence);
 
         let mut previous = None;
-        let (applied, decided_by) =
-            match failure::response(&run.outcome, &revision.info.options.on_failure) {
-                None => match &run.returned {
-                    Some(output) => (output.clone(), DecidedBy::Policy),
-                    None => (Arc::new(default()), DecidedBy::Default),
-                },
-                Some(OnFailure::Previous) => {
-                    match self.ask_previous(slot, &revision, &input, now_ms).await {
-                        Some((record, output)) => {
-                            previous = Some(Box::new(record));
-                            (output, DecidedBy::Previous)
-                        }
-                        None => (Arc::new(default()), DecidedBy::Default),
+        let (applied, decided_by) = match failure::response(
+            &run.outcome,
+            slot.suspended_for(),
+            &revision.info.options.on_failure,
+        ) {
+            None => match &run.returned {
+                Some(output) => (output.clone(), DecidedBy::Policy),
+                None => (Arc::new(default()), DecidedBy::Default),
+            },
+            Some(OnFailure::Previous) => {
+                match self.ask_previous(slot, &revision, &input, now_ms).await {
+                    Some((record, output)) => {
+                        previous = Some(Box::new(record));
+                        (output, DecidedBy::Previous)
                     }
+                    None => (Arc::new(default()), DecidedBy::Default),
                 }
-                Some(response) => {
-                    let (output, decided_by) =
-                        failure::decision(response, input.point(), default());
-                    (Arc::new(output), decided_by)
-                }
-            };
+            }
+            Some(response) => {
+                let (output, decided_by) = failure::decision(response, input.point(), default());
+                (Arc::new(output), decided_by)
+            }
+        };
         let record = Arc::new(DecisionRecord {
             id: self.next_id(),
             revision: revision.reference.clone(),
             moment,
-            input,
+            input: input.without_bodies(),
             calls: run.calls,
             outcome: run.outcome,
             returned: run.returned,
@@ -522,7 +549,7 @@ impl Host {
             id: self.next_id(),
             revision: revision.reference.clone(),
             moment,
-            input: input.clone(),
+            input: input.clone().without_bodies(),
             calls: run.calls,
             outcome: run.outcome,
             returned: run.returned,

@@ -79,6 +79,30 @@ pub enum Input {
 }
 
 impl Input {
+    /// The input as records keep it: bodies are large, and what was read of
+    /// them is among the host calls.
+    pub(crate) fn without_bodies(self) -> Self {
+        let request = |facts: Arc<RequestFacts>| match &facts.body {
+            None => facts,
+            Some(_) => Arc::new(RequestFacts {
+                body: None,
+                ..(*facts).clone()
+            }),
+        };
+        match self {
+            Input::Fallback(facts) => Input::Fallback(request(facts)),
+            Input::Threshold(facts, answer) if answer.body.is_some() => {
+                let answer = AnswerFacts {
+                    body: None,
+                    ..(*answer).clone()
+                };
+                Input::Threshold(request(facts), Arc::new(answer))
+            }
+            Input::Threshold(facts, answer) => Input::Threshold(request(facts), answer),
+            Input::Rollback(rollout) => Input::Rollback(rollout),
+        }
+    }
+
     /// The decision point that is asked.
     pub fn point(&self) -> DecisionPoint {
         match self {
@@ -200,6 +224,45 @@ pub enum HostCall {
         bytes_max: u32,
         result: Option<String>,
     },
+}
+
+impl HostCall {
+    /// About how many bytes the call takes up in a record.
+    pub(crate) fn weight(&self) -> usize {
+        let text = match self {
+            HostCall::Rate { metric, .. }
+            | HostCall::Mean { metric, .. }
+            | HostCall::Quantile { metric, .. }
+            | HostCall::Compare { metric, .. }
+            | HostCall::Drift { metric, .. } => 2 * metric.len(),
+            HostCall::Model {
+                model,
+                body,
+                result,
+                ..
+            } => {
+                let answer = result.as_ref().map_or(0, |answer| answer.body.len());
+                model.len() + body.len() + answer
+            }
+            HostCall::BudgetLeft { .. } => 0,
+            HostCall::StateGet { key, result } => {
+                let value = result
+                    .as_ref()
+                    .ok()
+                    .and_then(Option::as_ref)
+                    .map_or(0, Vec::len);
+                key.len() + value
+            }
+            HostCall::StateSet { key, value, .. } => key.len() + value.len(),
+            HostCall::StateRemove { key, .. } | HostCall::StateAdd { key, .. } => key.len(),
+            HostCall::Log { message, .. } => message.len(),
+            HostCall::Incident { report, .. } => {
+                report.key.len() + report.title.len() + report.detail.len()
+            }
+            HostCall::Body { result, .. } => result.as_ref().map_or(0, String::len),
+        };
+        text + size_of::<HostCall>()
+    }
 }
 
 /// A model's answer with its body, as a record keeps it.
@@ -429,45 +492,80 @@ pub struct DecisionRecord {
 /// The newest decision records, in a bounded ring.
 #[derive(Debug)]
 pub struct Records {
-    ring: Mutex<VecDeque<Arc<DecisionRecord>>>,
+    ring: Mutex<Ring>,
     records_max: usize,
+    bytes_max: usize,
     dropped: AtomicU64,
 }
 
+#[derive(Debug)]
+struct Ring {
+    records: VecDeque<Arc<DecisionRecord>>,
+    /// Weight of the host calls of all of them.
+    bytes: usize,
+}
+
+impl DecisionRecord {
+    /// About how many bytes its host calls take up; the rest is small.
+    fn weight(&self) -> usize {
+        let previous = self
+            .previous
+            .as_ref()
+            .map_or(0, |previous| previous.weight());
+        self.calls.iter().map(HostCall::weight).sum::<usize>() + previous
+    }
+}
+
 impl Records {
-    pub(crate) fn new(records_max: usize) -> Self {
+    pub(crate) fn new(records_max: usize, bytes_max: usize) -> Self {
+        let records = VecDeque::with_capacity(records_max.min(65_536));
         Records {
-            ring: Mutex::new(VecDeque::with_capacity(records_max.min(65_536))),
+            ring: Mutex::new(Ring { records, bytes: 0 }),
             records_max: records_max.max(1),
+            bytes_max,
             dropped: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn push(&self, record: Arc<DecisionRecord>) {
-        let oldest = {
+        let weight = record.weight();
+        // Dropped when the lock is free again.
+        let mut oldest = Vec::new();
+        {
             let mut ring = self.ring.lock();
-            let oldest = if ring.len() >= self.records_max {
-                ring.pop_front()
-            } else {
-                None
-            };
-            ring.push_back(record);
-            oldest
-        };
-        if oldest.is_some() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            while ring.records.len() >= self.records_max || ring.bytes + weight > self.bytes_max {
+                let Some(record) = ring.records.pop_front() else {
+                    break;
+                };
+                ring.bytes -= record.weight();
+                oldest.push(record);
+            }
+            ring.bytes += weight;
+            ring.records.push_back(record);
+        }
+        if !oldest.is_empty() {
+            self.dropped
+                .fetch_add(oldest.len() as u64, Ordering::Relaxed);
         }
     }
 
     /// The newest `count` records, newest first.
     pub fn newest(&self, count: usize) -> Vec<Arc<DecisionRecord>> {
-        self.ring.lock().iter().rev().take(count).cloned().collect()
+        self.ring
+            .lock()
+            .records
+            .iter()
+            .rev()
+            .take(count)
+            .cloned()
+            .collect()
     }
 
     /// The record with this id, while it is in the ring.
     pub fn get(&self, id: DecisionId) -> Option<Arc<DecisionRecord>> {
         self.ring
             .lock()
+            .records
             .iter()
             .rev()
             .find(|record| record.id == id)
@@ -476,12 +574,16 @@ impl Records {
 
     /// Takes all records out, oldest first.
     pub fn drain(&self) -> Vec<Arc<DecisionRecord>> {
-        self.ring.lock().drain(..).collect()
+        {
+            let mut ring = self.ring.lock();
+            ring.bytes = 0;
+            ring.records.drain(..).collect()
+        }
     }
 
     /// How many records are in the ring.
     pub fn len(&self) -> usize {
-        self.ring.lock().len()
+        self.ring.lock().records.len()
     }
 
     /// True when there is none.

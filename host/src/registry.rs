@@ -19,13 +19,17 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) struct Slot {
     pub(crate) name: Arc<str>,
     current: ArcSwap<Revision>,
-    /// All revisions that are ready, the serving one included, by number.
+    /// All revisions that are ready, in the order in which they would be gone
+    /// back to: the serving one is the last, the one before it served before.
     ready: Mutex<Vec<Arc<Revision>>>,
     /// What was activated, oldest first; bounded by [`HISTORY_MAX`].
     history: Mutex<Vec<RevisionInfo>>,
     revisions_kept: usize,
-    failures_in_row: AtomicU32,
+    /// Failures in a row of the serving revision, by decision point.
+    failures_in_row: [AtomicU32; DecisionPoint::ALL.len()],
     suspended_until_ms: AtomicU64,
+    /// The kind of failure that led to the suspension.
+    suspended_for: Mutex<Option<FailureKind>>,
     decisions: AtomicU64,
     abstentions: AtomicU64,
     failures: [AtomicU64; FAILURE_KINDS.len()],
@@ -116,8 +120,9 @@ impl Slot {
             ready: Mutex::new(vec![first.clone()]),
             current: ArcSwap::new(first),
             revisions_kept,
-            failures_in_row: AtomicU32::new(0),
+            failures_in_row: Default::default(),
             suspended_until_ms: AtomicU64::new(0),
+            suspended_for: Mutex::new(None),
             decisions: AtomicU64::new(0),
             abstentions: AtomicU64::new(0),
             failures: Default::default(),
@@ -131,14 +136,15 @@ impl Slot {
         self.current.load_full()
     }
 
-    /// The newest ready revision before `number`.
+    /// The ready revision that one would go back to from `number`.
     pub(crate) fn previous_to(&self, number: u64) -> Option<Arc<Revision>> {
-        self.ready
-            .lock()
+        let ready = self.ready.lock();
+        let position = ready
             .iter()
-            .rev()
-            .find(|revision| revision.info.number < number)
-            .cloned()
+            .position(|revision| revision.info.number == number)?;
+        position
+            .checked_sub(1)
+            .map(|previous| ready[previous].clone())
     }
 
     /// A ready revision with this digest.
@@ -164,10 +170,16 @@ impl Slot {
     /// Makes `revision` serve. One pointer.
     fn swap(&self, revision: Arc<Revision>) {
         let former = self.current.swap(revision.clone());
-        self.failures_in_row.store(0, Ordering::Relaxed);
+        self.forget_failures();
         self.suspended_until_ms.store(0, Ordering::Relaxed);
         if !Arc::ptr_eq(&former, &revision) {
             former.cool();
+        }
+    }
+
+    fn forget_failures(&self) {
+        for in_row in &self.failures_in_row {
+            in_row.store(0, Ordering::Relaxed);
         }
     }
 
@@ -175,7 +187,8 @@ impl Slot {
         {
             let mut ready = self.ready.lock();
             ready.push(revision.clone());
-            // The serving one and `revisions_kept` former ones.
+            // The serving one and `revisions_kept` former ones; those that one
+            // would go back to last are let go.
             let surplus = ready.len().saturating_sub(self.revisions_kept + 1);
             ready.drain(..surplus);
             let mut history = self.history.lock();
@@ -188,25 +201,32 @@ impl Slot {
     }
 
     fn roll_back(&self, to: Option<u64>) -> Result<Arc<Revision>, RollBackError> {
-        let serving = self.current().info.number;
-        let target = match to {
-            None => {
-                let previous = self.previous_to(serving);
-                previous.ok_or_else(|| RollBackError::NoPrevious(self.name.to_string()))?
-            }
+        let mut ready = self.ready.lock();
+        let serving = ready.len() - 1;
+        let position = match to {
+            None => serving
+                .checked_sub(1)
+                .ok_or_else(|| RollBackError::NoPrevious(self.name.to_string()))?,
             Some(number) => {
-                let ready = self.ready.lock();
                 let found = ready
                     .iter()
-                    .find(|revision| revision.info.number == number)
-                    .cloned();
+                    .position(|revision| revision.info.number == number);
                 found.ok_or_else(|| RollBackError::NotReady {
                     policy: self.name.to_string(),
                     number,
-                    ready: ready.iter().map(|revision| revision.info.number).collect(),
+                    ready: numbers(&ready),
                 })?
             }
         };
+        let target = ready[position].clone();
+        if position != serving {
+            // Whoever goes back has rejected what served: it stays ready, but
+            // nothing returns to it by itself.
+            let rejected = ready.pop();
+            let target = ready.remove(position);
+            ready.splice(..0, rejected);
+            ready.push(target);
+        }
         self.swap(target.clone());
         Ok(target)
     }
@@ -217,15 +237,23 @@ impl Slot {
         until != 0 && now_ms < until
     }
 
-    /// Counts how a run of `revision` ended, and takes the policy back when it
-    /// failed too often in a row.
+    /// The kind of failure that the policy is suspended for.
+    pub(crate) fn suspended_for(&self) -> Option<FailureKind> {
+        *self.suspended_for.lock()
+    }
+
+    /// Counts how a run of `revision` at `point` ended, and takes the policy
+    /// back when it failed too often in a row. What a revision does that serves
+    /// no more counts for nobody's streak.
     pub(crate) fn note(
         &self,
         revision: &Arc<Revision>,
+        point: DecisionPoint,
         outcome: &RunOutcome,
         now_ms: u64,
     ) -> Consequence {
         self.decisions.fetch_add(1, Ordering::Relaxed);
+        let in_row = &self.failures_in_row[point as usize];
         match outcome {
             RunOutcome::Answered => {}
             RunOutcome::Abstained { .. } => {
@@ -239,52 +267,56 @@ impl Slot {
             } => {
                 self.failures[*kind as usize].fetch_add(1, Ordering::Relaxed);
                 *self.last_failure.lock() = Some(format!("{}: {detail}", kind.as_str()));
-                if *fault == crate::record::Fault::Host {
+                let serves = Arc::ptr_eq(&self.current.load(), revision);
+                if *fault == crate::record::Fault::Host || !serves {
                     return Consequence::None;
                 }
-                return self.note_failure(revision, now_ms);
+                let in_row = in_row.fetch_add(1, Ordering::Relaxed) + 1;
+                return self.after_failures(revision, in_row, *kind, now_ms);
             }
         }
         // Read first: the cache line stays shared while all is well.
-        if self.failures_in_row.load(Ordering::Relaxed) != 0 {
-            self.failures_in_row.store(0, Ordering::Relaxed);
+        if in_row.load(Ordering::Relaxed) != 0 {
+            in_row.store(0, Ordering::Relaxed);
         }
         Consequence::None
     }
 
-    fn note_failure(&self, revision: &Arc<Revision>, now_ms: u64) -> Consequence {
+    fn after_failures(
+        &self,
+        revision: &Arc<Revision>,
+        in_row: u32,
+        kind: FailureKind,
+        now_ms: u64,
+    ) -> Consequence {
         let revert = revision.info.options.revert;
-        let in_row = self.failures_in_row.fetch_add(1, Ordering::Relaxed) + 1;
         if revert.failures == 0 || in_row < revert.failures {
             return Consequence::None;
         }
         let from = revision.info.number;
-        match self.previous_to(from) {
-            Some(previous) => {
-                let swapped = self.current.compare_and_swap(revision, previous.clone());
-                // Somebody else was faster: a run that began before the swap.
-                if !Arc::ptr_eq(&swapped, revision) {
-                    return Consequence::None;
-                }
-                self.failures_in_row.store(0, Ordering::Relaxed);
-                // What has failed is no place to go back to.
-                self.ready.lock().retain(|ready| ready.info.number != from);
-                revision.cool();
-                Consequence::Reverted {
-                    from,
-                    to: previous.info.number,
-                }
-            }
-            None => {
-                let until = now_ms.saturating_add(revert.suspend_ms.into());
-                let before = self.suspended_until_ms.swap(until, Ordering::Relaxed);
-                self.failures_in_row.store(0, Ordering::Relaxed);
-                if before > now_ms {
-                    Consequence::None
-                } else {
-                    Consequence::Suspended
-                }
-            }
+        let Some(previous) = self.previous_to(from) else {
+            *self.suspended_for.lock() = Some(kind);
+            let until = now_ms.saturating_add(revert.suspend_ms.into());
+            let before = self.suspended_until_ms.swap(until, Ordering::Relaxed);
+            self.forget_failures();
+            return if before > now_ms {
+                Consequence::None
+            } else {
+                Consequence::Suspended
+            };
+        };
+        let swapped = self.current.compare_and_swap(revision, previous.clone());
+        // Somebody else was faster.
+        if !Arc::ptr_eq(&swapped, revision) {
+            return Consequence::None;
+        }
+        self.forget_failures();
+        // What has failed is no place to go back to.
+        self.ready.lock().retain(|ready| ready.info.number != from);
+        revision.cool();
+        Consequence::Reverted {
+            from,
+            to: previous.info.number,
         }
     }
 
@@ -292,12 +324,7 @@ impl Slot {
         PolicyStatus {
             name: self.name.clone(),
             serving: self.current().info.clone(),
-            ready: self
-                .ready
-                .lock()
-                .iter()
-                .map(|revision| revision.info.number)
-                .collect(),
+            ready: numbers(&self.ready.lock()),
             decisions: self.decisions.load(Ordering::Relaxed),
             abstentions: self.abstentions.load(Ordering::Relaxed),
             failures: FAILURE_KINDS
@@ -310,6 +337,16 @@ impl Slot {
             last_activation_error: self.last_activation_error.lock().clone(),
         }
     }
+}
+
+/// The revisions' numbers, lowest first.
+fn numbers(revisions: &[Arc<Revision>]) -> Vec<u64> {
+    let mut numbers: Vec<u64> = revisions
+        .iter()
+        .map(|revision| revision.info.number)
+        .collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// All policies of a host.

@@ -16,6 +16,7 @@ use crate::record::{
 };
 use crate::replay::ReplayCursor;
 use crate::run_state::{HostStop, Mode, RunState};
+use backstop_core::text::{REASON_BYTES_MAX, sanitize};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{
@@ -218,7 +219,8 @@ fn failed(kind: FailureKind, detail: String) -> RunOutcome {
     RunOutcome::Failed {
         kind,
         fault: Fault::Policy,
-        detail,
+        // It may quote what the guest wrote.
+        detail: sanitize(detail, REASON_BYTES_MAX),
     }
 }
 
@@ -319,7 +321,7 @@ pub(crate) fn classify(
     let deadline_ms = allowance.deadline.as_millis();
     if let Some(stop) = error.downcast_ref::<HostStop>() {
         let kind = match stop {
-            HostStop::Memory { .. } => FailureKind::Memory,
+            HostStop::Memory { .. } | HostStop::Transcript { .. } => FailureKind::Memory,
             HostStop::HostCalls { .. } => FailureKind::Deadline,
             HostStop::ImportWhileLoading { .. } | HostStop::Diverged => FailureKind::Trap,
         };
@@ -348,7 +350,7 @@ pub(crate) fn classify(
         None => (
             FailureKind::InvalidOutput,
             Fault::Policy,
-            format!("{error:#}"),
+            sanitize(format!("{error:#}"), REASON_BYTES_MAX),
         ),
     }
 }

@@ -18,7 +18,10 @@ use wasmtime::ResourceLimiter;
 pub(crate) const LOG_LINES_MAX: u32 = 32;
 /// Most incidents that one decision may raise.
 pub(crate) const INCIDENTS_MAX: u32 = 4;
-/// Most table elements of one guest. A Rust policy has some hundred functions
+/// Most bytes of arguments and results of host calls that one decision may
+/// leave in its record: eight of the longest model calls.
+pub(crate) const TRANSCRIPT_BYTES_MAX: usize = 4 << 20;
+/// Most elements of one table. A Rust policy has some hundred functions
 /// behind pointers.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 10_000;
 
@@ -36,6 +39,8 @@ pub(crate) enum HostStop {
         "`{function}` was called while the policy was being loaded; `describe` and `configure` must not call imports"
     )]
     ImportWhileLoading { function: &'static str },
+    #[error("more than {limit} bytes of arguments and results of host calls")]
+    Transcript { limit: usize },
     #[error("the run differs from its record")]
     Diverged,
 }
@@ -73,6 +78,7 @@ pub(crate) struct RunState {
     pub(crate) deadline: Instant,
     /// The transcript.
     pub(crate) calls: Vec<HostCall>,
+    transcript_left: usize,
     pub(crate) host_time: Duration,
     pub(crate) host_calls_left: u32,
     pub(crate) host_calls_max: u32,
@@ -101,6 +107,7 @@ impl RunState {
             now_ms: 0,
             deadline: Instant::now(),
             calls: Vec::new(),
+            transcript_left: TRANSCRIPT_BYTES_MAX,
             host_time: Duration::ZERO,
             host_calls_left: limits.host_calls,
             host_calls_max: limits.host_calls,
@@ -130,6 +137,7 @@ impl RunState {
         self.now_ms = now_ms;
         self.deadline = deadline;
         self.calls = Vec::new();
+        self.transcript_left = TRANSCRIPT_BYTES_MAX;
         self.host_time = Duration::ZERO;
         self.host_calls_left = self.host_calls_max;
         self.log_lines_left = LOG_LINES_MAX;
@@ -205,6 +213,15 @@ impl RunState {
         if let Mode::Replay(cursor) = &mut self.mode {
             cursor.compare(&call)?;
         }
+        self.transcript_left = match self.transcript_left.checked_sub(call.weight()) {
+            Some(left) => left,
+            None => {
+                return Err(HostStop::Transcript {
+                    limit: TRANSCRIPT_BYTES_MAX,
+                }
+                .into());
+            }
+        };
         self.calls.push(call);
         Ok(())
     }

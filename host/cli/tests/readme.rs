@@ -82,7 +82,8 @@ fn the_policy_in_the_readme_is_the_example_of_the_sdk() {
     let shown = block(&readme(), "A whole policy:", "rust");
     let example = fs::read_to_string(root().join("guest-sdk/examples/minimal.rs")).unwrap();
     assert!(example.trim_end().ends_with(shown.trim_end()), "{shown}");
-    assert!(shown.lines().count() < 30);
+    let written = shown.lines().filter(|line| !line.trim().is_empty());
+    assert!(written.count() < 30);
 }
 
 #[test]

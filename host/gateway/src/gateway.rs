@@ -116,6 +116,7 @@ impl Gateway {
             .metrics(evidence.clone())
             .models(Arc::new(caller))
             .incidents(parts.incidents)
+            .clock(move || clock.now_ms())
             .build()
             .map_err(StartError::Host)?;
         let unrouted = parts.telemetry.route(NO_ROUTE);

@@ -34,7 +34,7 @@ impl requests::HostRequest for RunState {
         let candidates = self.request()?.candidates.iter();
         Ok(candidates
             .map(|candidate| requests::Candidate {
-                model: candidate.model.to_string(),
+                model: shown(&candidate.model),
                 breaker: breaker(candidate.breaker),
                 healthy: candidate.healthy,
             })
@@ -66,7 +66,7 @@ impl requests::HostRequest for RunState {
         let attempts = self.request()?.attempts.iter();
         Ok(attempts
             .map(|attempt| requests::Attempt {
-                model: attempt.model.to_string(),
+                model: shown(&attempt.model),
                 failure: attempt.failure.map(failure_class),
                 latency_ms: attempt.latency_ms,
             })
@@ -78,7 +78,7 @@ impl requests::HostRequest for RunState {
         let mut tags = self.request()?.tags.iter();
         Ok(tags
             .find(|(known, _)| **known == *name)
-            .map(|(_, value)| value.clone()))
+            .map(|(_, value)| shown(value)))
     }
 
     fn body_bytes(&mut self, _: Resource<RequestHandle>) -> Result<u64> {
@@ -125,7 +125,7 @@ impl answers::HostAnswer for RunState {
 
     fn label(&mut self, answer: Resource<AnswerHandle>) -> Result<Option<String>> {
         self.enter("answer.label")?;
-        Ok(self.answer(answer.rep())?.label.clone())
+        Ok(self.answer(answer.rep())?.label.as_deref().map(shown))
     }
 
     fn scores(&mut self, answer: Resource<AnswerHandle>) -> Result<Vec<answers::Score>> {
@@ -133,7 +133,7 @@ impl answers::HostAnswer for RunState {
         let scores = self.answer(answer.rep())?.scores.iter().take(SCORES_MAX);
         Ok(scores
             .map(|score| answers::Score {
-                label: score.label.clone(),
+                label: shown(&score.label),
                 value: score.value,
             })
             .collect())
@@ -188,6 +188,15 @@ impl answers::HostAnswer for RunState {
     fn drop(&mut self, _: Resource<AnswerHandle>) -> Result<()> {
         Ok(())
     }
+}
+
+/// Longest name, label or tag that is handed over, in bytes. Names of this host
+/// are shorter; labels and tags come from providers and callers, who must not
+/// be able to use up a guest's memory.
+const TEXT_BYTES_MAX: usize = 1_024;
+
+fn shown(text: &str) -> String {
+    cut(text, TEXT_BYTES_MAX).to_owned()
 }
 
 /// Most scores that are handed over; see the contract.
