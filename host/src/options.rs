@@ -111,7 +111,8 @@ pub struct Limits {
     pub deadline_ms: Option<u32>,
     /// Fuel: about one unit for each wasm instruction.
     pub fuel: u64,
-    /// Bytes over all linear memories and tables of the decision.
+    /// Bytes over all linear memories of the decision. Tables are bounded apart,
+    /// by a constant.
     pub memory_bytes: usize,
     /// Calls of host functions.
     pub host_calls: u32,
@@ -125,7 +126,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             deadline_ms: None,
-            // A decision of a shipped policy takes some 5,000 units; this is
+            // A decision of a shipped policy takes 5,000 to 60,000 units; this is
             // about 10 ms of computation.
             fuel: 20_000_000,
             memory_bytes: 4 << 20,

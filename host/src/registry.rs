@@ -169,6 +169,7 @@ impl Slot {
 
     /// Makes `revision` serve. One pointer.
     fn swap(&self, revision: Arc<Revision>) {
+        revision.warm_up();
         let former = self.current.swap(revision.clone());
         self.forget_failures();
         self.suspended_until_ms.store(0, Ordering::Relaxed);
@@ -305,6 +306,7 @@ impl Slot {
                 Consequence::Suspended
             };
         };
+        previous.warm_up();
         let swapped = self.current.compare_and_swap(revision, previous.clone());
         // Somebody else was faster.
         if !Arc::ptr_eq(&swapped, revision) {

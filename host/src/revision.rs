@@ -42,8 +42,9 @@ pub(crate) struct Revision {
     pub(crate) reference: RevisionRef,
     image: Arc<Image>,
     grants: Arc<crate::options::Grants>,
-    /// Instances that wait to be used again, for [`Isolation::Warm`].
-    warm: Mutex<Vec<Guest>>,
+    /// Instances that wait to be used again, for [`Isolation::Warm`]; none
+    /// while the revision does not serve.
+    warm: Mutex<Option<Vec<Guest>>>,
 }
 
 /// Most instances of one revision that wait to be used again. More than the
@@ -60,7 +61,7 @@ impl Revision {
             },
             grants: Arc::new(info.options.grants.clone()),
             image,
-            warm: Mutex::new(Vec::new()),
+            warm: Mutex::new(Some(Vec::new())),
             info,
         }
     }
@@ -143,7 +144,7 @@ impl Revision {
         allowance: Allowance,
         warm: bool,
     ) -> wasmtime::Result<Guest> {
-        if warm && let Some(guest) = self.warm.lock().pop() {
+        if warm && let Some(guest) = self.warm.lock().as_mut().and_then(Vec::pop) {
             return Ok(guest);
         }
         let policy = self.info.policy.clone();
@@ -154,16 +155,23 @@ impl Revision {
     }
 
     fn put_back(&self, guest: Guest) {
-        let mut warm = self.warm.lock();
-        if guest.decisions < Isolation::WARM_DECISIONS_MAX && warm.len() < WARM_MAX {
+        if let Some(warm) = &mut *self.warm.lock()
+            && guest.decisions < Isolation::WARM_DECISIONS_MAX
+            && warm.len() < WARM_MAX
+        {
             warm.push(guest);
         }
     }
 
-    /// Drops instances that wait to be used again: they hold memory, and the
-    /// pool's room, while the revision does not serve.
+    /// Drops the instances that wait to be used again and keeps no new ones:
+    /// they hold memory, and the pool's room, while the revision does not serve.
     pub(crate) fn cool(&self) {
-        self.warm.lock().clear();
+        *self.warm.lock() = None;
+    }
+
+    /// Keeps instances again, because the revision serves again.
+    pub(crate) fn warm_up(&self) {
+        self.warm.lock().get_or_insert_default();
     }
 }
 
