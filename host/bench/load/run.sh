@@ -67,13 +67,14 @@ grants = { metrics = ["error-rate", "latency-ms"] }
 
 [policies.confidence]
 component = "builtin:confidence-threshold"
-settings = { confidence_missing = "accept" }
+settings = { without_confidence = "accept" }
 grants = { metrics = ["accuracy", "confidence", "escalation-rate", "review-rate"] }
 
 [rules.sorry]
 text = "sorry"
 
 [routes.chat]
+kind = "chat"
 models = ["primary", "backup"]
 rules = ["sorry"]
 fallback = "fallback"
