@@ -1,9 +1,10 @@
 //! The self-test: limits prove that they work before the host serves.
 //!
 //! A limit that silently never fires is found by nobody until it is needed.
-//! So a built-in guest loops, grows, recurses, traps and sleeps, in the engine
-//! and under the kind of store that policies get, and each must be stopped in
-//! the way and the time that belongs to it.
+//! So a built-in guest loops, grows, recurses, traps and sleeps in the engine
+//! that policies get, and each must be stopped in the way and the time that
+//! belongs to it. Memory is held by a limiter of the test's own; that of
+//! policies is in `run_state`.
 
 use crate::engine::ticks;
 use crate::error::StartError;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// Counts running pieces of work. There are at most as many as streams that
-/// have just ended, which the number of connections bounds.
+/// Counts running pieces of work: one for each stream that has ended and is
+/// still judged or recorded. A connection can end several meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Background {
     state: Arc<State>,
