@@ -1,6 +1,6 @@
 //! Errors of the host, one type for each operation.
 
-use crate::record::FailureKind;
+use crate::record::{DecisionPoint, FailureKind};
 use std::fmt;
 
 /// Why a host was not started.
@@ -181,6 +181,18 @@ pub enum ActivationErrorKind {
         /// What is there.
         exports: Vec<String>,
     },
+    /// The component does not decide where it is asked.
+    #[error(
+        "the component does not decide at `{point}`, where this policy is asked (it decides at {}); \
+         activate one that exports `{point}`, or bind another policy there first",
+        list(exports)
+    )]
+    MissingPoint {
+        /// The first decision point that is missing.
+        point: DecisionPoint,
+        /// The decision points that the component exports.
+        exports: Vec<DecisionPoint>,
+    },
     /// The component could not be linked.
     #[error("the component does not fit the contract")]
     Link(#[source] SandboxError),
@@ -214,7 +226,7 @@ pub enum ActivationErrorKind {
     Cancelled,
 }
 
-fn list(items: &[String]) -> String {
+fn list<T: fmt::Display>(items: &[T]) -> String {
     if items.is_empty() {
         return "nothing".to_owned();
     }

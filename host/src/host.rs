@@ -5,7 +5,7 @@ use crate::engine;
 use crate::error::{ActivationError, ActivationErrorKind, RollBackError, StartError};
 use crate::failure;
 use crate::load::Loader;
-use crate::options::{HostOptions, OnFailure, PolicyOptions};
+use crate::options::{ActivationRequest, HostOptions, OnFailure, PolicyOptions};
 use crate::record::{
     DecidedBy, DecisionId, DecisionRecord, Input, Moment, Output, Records, RunOutcome,
 };
@@ -247,7 +247,8 @@ impl Host {
     /// policy `name`: inspect, compile, check world and imports, link grants,
     /// describe, configure, canary call, swap. Work that takes long is done on
     /// tokio's threads for blocking work. A component and options that are
-    /// ready already are not loaded again.
+    /// ready already are not loaded again. `request` is the policy's options,
+    /// or an [`ActivationRequest`] that also says where the policy is asked.
     ///
     /// # Errors
     ///
@@ -257,12 +258,12 @@ impl Host {
         &self,
         name: &str,
         component: impl Into<Arc<[u8]>>,
-        options: PolicyOptions,
+        request: impl Into<ActivationRequest>,
     ) -> Result<RevisionInfo, ActivationError> {
         let _one = self.0.activation.lock().await;
         let slot = self.0.registry.get(name);
         match self
-            .prepare(name, component.into(), options, slot.as_deref())
+            .prepare(name, component.into(), request.into(), slot.as_deref())
             .await
         {
             Ok(revision) => {
@@ -301,9 +302,11 @@ impl Host {
         &self,
         name: &str,
         component: impl Into<Arc<[u8]>>,
-        options: PolicyOptions,
+        request: impl Into<ActivationRequest>,
     ) -> Result<RevisionInfo, ActivationError> {
-        let prepared = self.prepare(name, component.into(), options, None).await;
+        let prepared = self
+            .prepare(name, component.into(), request.into(), None)
+            .await;
         prepared
             .map(|revision| revision.info.clone())
             .map_err(|kind| ActivationError {
@@ -321,9 +324,10 @@ impl Host {
         &self,
         name: &str,
         component: Arc<[u8]>,
-        options: PolicyOptions,
+        request: ActivationRequest,
         slot: Option<&Slot>,
     ) -> Result<Arc<Revision>, ActivationErrorKind> {
+        let ActivationRequest { options, points } = request;
         check_activation(name, &options, &self.0.options)?;
         let policy: Arc<str> = Arc::from(name);
         let component_digest = component_digest(&component);
@@ -340,12 +344,16 @@ impl Host {
                 (Arc::new(loaded.image), loaded.description)
             }
         };
+        let exports = image.points();
+        if let Some(point) = points.into_iter().find(|point| !exports.contains(point)) {
+            return Err(ActivationErrorKind::MissingPoint { point, exports });
+        }
         let info = RevisionInfo {
             policy,
             number: slot.map_or(1, Slot::next_number),
             digest,
             component_digest,
-            points: image.points(),
+            points: exports,
             description,
             options,
             activated_ms: self.now_ms(),
@@ -633,7 +641,7 @@ impl Host {
             kind,
         };
         let revision = self
-            .prepare(REPLAY, component.into(), options, None)
+            .prepare(REPLAY, component.into(), options.into(), None)
             .await
             .map_err(kind_of)?;
         Ok(Replayer {

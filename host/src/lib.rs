@@ -122,8 +122,8 @@ pub use error::{
 };
 pub use host::{Decision, Host, HostBuilder, Replayer};
 pub use options::{
-    FailurePolicy, Grants, HostOptions, Isolation, Limits, ModelBudget, OnFailure, PolicyOptions,
-    RevertPolicy,
+    ActivationRequest, FailurePolicy, Grants, HostOptions, Isolation, Limits, ModelBudget,
+    OnFailure, PolicyOptions, RevertPolicy,
 };
 pub use record::{DecidedBy, DecisionId, DecisionPoint, DecisionRecord, FailureKind, Records};
 pub use registry::{PolicyHandle, PolicyStatus};

@@ -3,6 +3,7 @@
 //! Plain structs with defaults. Nothing in here reads a file or the
 //! environment.
 
+use crate::record::DecisionPoint;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -233,4 +234,26 @@ pub struct PolicyOptions {
     pub revert: RevertPolicy,
     /// How instances are used.
     pub isolation: Isolation,
+}
+
+/// How a component is to be activated: the options of its revision, and what
+/// the embedder needs of it besides. Only the options are part of the
+/// revision's digest; [`PolicyOptions`] alone make a request without needs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ActivationRequest {
+    /// The options of the revision.
+    pub options: PolicyOptions,
+    /// Decision points at which the embedder asks this policy. A component
+    /// that lacks one of them is refused, for its decisions there would fail
+    /// without anybody having been told.
+    pub points: Vec<DecisionPoint>,
+}
+
+impl From<PolicyOptions> for ActivationRequest {
+    fn from(options: PolicyOptions) -> Self {
+        ActivationRequest {
+            options,
+            ..ActivationRequest::default()
+        }
+    }
 }

@@ -273,7 +273,7 @@ impl Slot {
                     return Consequence::None;
                 }
                 let in_row = in_row.fetch_add(1, Ordering::Relaxed) + 1;
-                return self.after_failures(revision, in_row, *kind, now_ms);
+                return self.after_failures(revision, point, in_row, *kind, now_ms);
             }
         }
         // Read first: the cache line stays shared while all is well.
@@ -286,6 +286,7 @@ impl Slot {
     fn after_failures(
         &self,
         revision: &Arc<Revision>,
+        point: DecisionPoint,
         in_row: u32,
         kind: FailureKind,
         now_ms: u64,
@@ -295,7 +296,12 @@ impl Slot {
             return Consequence::None;
         }
         let from = revision.info.number;
-        let Some(previous) = self.previous_to(from) else {
+        // Going back to a revision that does not decide where this one is
+        // asked would trade failures for others.
+        let previous = self
+            .previous_to(from)
+            .filter(|previous| previous.info.points.contains(&point));
+        let Some(previous) = previous else {
             *self.suspended_for.lock() = Some(kind);
             let until = now_ms.saturating_add(revert.suspend_ms.into());
             let before = self.suspended_until_ms.swap(until, Ordering::Relaxed);

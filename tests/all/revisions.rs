@@ -2,7 +2,8 @@
 
 use backstop::record::{HostCall, RunOutcome};
 use backstop::{
-    DecisionRecord, Difference, Grants, Host, HostOptions, Isolation, PolicyOptions, RollBackError,
+    ActivationErrorKind, ActivationRequest, DecisionPoint, DecisionRecord, Difference, Grants,
+    Host, HostOptions, Isolation, PolicyOptions, RollBackError,
 };
 use backstop_tests::facts;
 use backstop_tests::guest::HOSTILE;
@@ -69,6 +70,46 @@ async fn three_former_revisions_stay_ready_and_going_back_is_a_pointer() {
         history.iter().map(|info| info.number).collect::<Vec<_>>(),
         [1, 2, 3, 4, 5]
     );
+}
+
+#[tokio::test]
+async fn a_component_that_does_not_decide_where_it_is_asked_is_refused() {
+    let host = host();
+    let asked = |points: &[DecisionPoint]| ActivationRequest {
+        options: PolicyOptions {
+            grants: options(0).grants,
+            ..PolicyOptions::default()
+        },
+        points: points.to_vec(),
+    };
+    let judge = backstop_policies::component("confidence-threshold").unwrap();
+    let fallback = [DecisionPoint::Fallback];
+    host.activate("p", HOSTILE, asked(&fallback)).await.unwrap();
+    for error in [
+        host.check("p", judge, asked(&fallback)).await.unwrap_err(),
+        host.activate("p", judge, asked(&fallback))
+            .await
+            .unwrap_err(),
+    ] {
+        let text = error.to_string();
+        for part in ["`p`", "`fallback`", "`threshold`", "bind another policy"] {
+            assert!(text.contains(part), "`{text}` does not say `{part}`");
+        }
+        assert_eq!(error.serving, Some(1));
+    }
+    assert_eq!(decide(&host).await.revision.number, 1);
+
+    // What is ready already is refused as well: only the needs differ.
+    let threshold = [DecisionPoint::Threshold];
+    let info = host.activate("p", judge, asked(&threshold)).await.unwrap();
+    let error = host.activate("p", judge, asked(&fallback)).await;
+    assert!(matches!(
+        error.unwrap_err().kind,
+        ActivationErrorKind::MissingPoint { .. }
+    ));
+    // What an embedder needs is no part of what a revision is.
+    let again = host.activate("p", judge, asked(&[])).await.unwrap();
+    assert_eq!(again.digest, info.digest);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use crate::config::ComponentSource;
 use crate::store::Review;
-use backstop::{BoxFuture, DecisionId};
+use backstop::{BoxFuture, DecisionId, DecisionPoint};
 use backstop_core::breaker::BreakerMetrics;
 use backstop_core::input::BreakerState;
 use serde::{Deserialize, Serialize};
@@ -198,6 +198,9 @@ pub trait Control: Send + Sync + 'static {
     /// metric `accuracy` for its model and release. Called once for each
     /// review.
     fn labelled(&self, review: &Review);
+
+    /// The decision points at which routes and rollouts ask `policy` now.
+    fn points(&self, policy: &str) -> Vec<DecisionPoint>;
 
     /// Reads a component; at most `bytes_max` of it.
     ///

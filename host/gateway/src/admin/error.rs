@@ -163,6 +163,7 @@ fn stage(kind: &ActivationErrorKind) -> (&'static str, StatusCode) {
         Kind::ContractVersion { .. } | Kind::World { .. } | Kind::UnknownImport { .. } => {
             ("inspect", unprocessable)
         }
+        Kind::MissingPoint { .. } => ("points", StatusCode::CONFLICT),
         Kind::NotGranted { .. } => ("grants", unprocessable),
         Kind::Link(_) => ("link", unprocessable),
         Kind::Guest { step, .. } => (step, unprocessable),

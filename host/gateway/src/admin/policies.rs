@@ -9,7 +9,8 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use backstop::{
-    FailurePolicy, Grants, Isolation, Limits, PolicyOptions, RevertPolicy, RevisionInfo,
+    ActivationRequest, FailurePolicy, Grants, Isolation, Limits, PolicyOptions, RevertPolicy,
+    RevisionInfo,
 };
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
@@ -136,12 +137,15 @@ pub(super) async fn activate(
         .host
         .policy(&name)
         .map(|policy| policy.serving().options);
-    let options = asked.options(serving);
+    let request = ActivationRequest {
+        options: asked.options(serving),
+        points: state.control.points(&name),
+    };
     if asked.check {
-        let revision = state.host.check(&name, component, options).await?;
+        let revision = state.host.check(&name, component, request).await?;
         return Ok(Json(json!({"checked": true, "revision": revision})));
     }
-    let revision = state.host.activate(&name, component, options).await?;
+    let revision = state.host.activate(&name, component, request).await?;
     let by = asked.by.as_deref().unwrap_or(NOBODY);
     let noted = note(&state, &revision, by, &source).await;
     Ok(Json(json!({"revision": revision, "history_kept": noted})))

@@ -7,7 +7,7 @@ use crate::config::ComponentSource;
 use crate::reload::{Applied, Refused, Reload, ReloaderOptions};
 use crate::store::{NewReview, Review, SqliteStore, StoreOptions};
 use axum::body::Body;
-use backstop::{BoxFuture, HostOptions, IncidentReport, IncidentSink, Severity};
+use backstop::{BoxFuture, DecisionPoint, HostOptions, IncidentReport, IncidentSink, Severity};
 use backstop_core::input::{BreakerState, Candidate, RequestFacts};
 use backstop_core::plan::{Action, Plan, Step};
 use bytes::Bytes;
@@ -26,6 +26,8 @@ struct Fake {
     ready: Mutex<bool>,
     labelled: Mutex<Vec<String>>,
     commands: Mutex<Vec<(String, RolloutCommand, Option<String>)>>,
+    /// Where every policy is asked.
+    points: Mutex<Vec<DecisionPoint>>,
 }
 
 impl Control for Fake {
@@ -99,6 +101,10 @@ impl Control for Fake {
 
     fn labelled(&self, review: &Review) {
         self.labelled.lock().push(review.id.clone());
+    }
+
+    fn points(&self, _: &str) -> Vec<DecisionPoint> {
+        self.points.lock().clone()
     }
 
     fn load_component(

@@ -44,7 +44,7 @@ pub use secret::Secret;
 pub use server::{Sandbox, Server};
 pub use simulated::{Behaviour, ScriptEntry, Simulated};
 
-use backstop::HostOptions;
+use backstop::{DecisionPoint, HostOptions};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -145,6 +145,21 @@ impl Config {
             records_max: self.sandbox.records_max,
             revisions_kept: self.sandbox.revisions_kept,
         }
+    }
+
+    /// The decision points at which routes and rollouts ask `policy`.
+    pub fn points(&self, policy: &str) -> Vec<DecisionPoint> {
+        let is = |name: &Option<Name>| name.as_deref() == Some(policy);
+        let asked = |point: &DecisionPoint| match point {
+            DecisionPoint::Fallback => self.routes.values().any(|route| is(&route.fallback)),
+            DecisionPoint::Threshold => self.routes.values().any(|route| is(&route.threshold)),
+            DecisionPoint::Rollback => self
+                .models
+                .values()
+                .filter_map(|model| model.rollout.as_ref())
+                .any(|rollout| is(&rollout.policy)),
+        };
+        DecisionPoint::ALL.into_iter().filter(asked).collect()
     }
 
     /// The component files of the policies, for whoever watches them.

@@ -12,7 +12,7 @@ use crate::plant::{Machines, Plant};
 use crate::store::Activation;
 use crate::upstream::TargetError;
 use backstop::record::DecisionPoint;
-use backstop::{ActivationError, PolicyOptions, RevisionInfo};
+use backstop::{ActivationError, ActivationRequest, PolicyOptions, RevisionInfo};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -112,6 +112,17 @@ pub enum ApplyProblem {
 struct Change<'a> {
     spec: &'a Policy,
     component: Arc<[u8]>,
+    /// Where the new configuration asks it.
+    points: Vec<DecisionPoint>,
+}
+
+impl Change<'_> {
+    fn request(&self) -> ActivationRequest {
+        ActivationRequest {
+            options: self.spec.options.clone(),
+            points: self.points.clone(),
+        }
+    }
 }
 
 impl Gateway {
@@ -132,7 +143,7 @@ impl Gateway {
         let config = Arc::new(config);
         let mut problems = Vec::new();
 
-        let changes = changes(&config, &active, &mut problems).await;
+        let changes = changes(shared, &config, &active, &mut problems).await;
         let machines = match Machines::build(&config, before.as_deref(), shared) {
             Ok(machines) => Some(machines),
             Err(more) => {
@@ -144,8 +155,10 @@ impl Gateway {
         // every policy twice would only take time.
         if before.is_some() {
             for change in &changes {
-                let (component, options) = (change.component.clone(), change.spec.options.clone());
-                let checked = shared.host.check(&change.spec.name, component, options);
+                let component = change.component.clone();
+                let checked = shared
+                    .host
+                    .check(&change.spec.name, component, change.request());
                 problems.extend(checked.await.err().map(ApplyProblem::Activation));
             }
         }
@@ -185,8 +198,10 @@ impl Gateway {
     }
 }
 
-/// The policies of `config` that are not active as it wants them.
+/// The policies of `config` that are not active as it wants them. One that is
+/// but does not decide where it is now asked is a problem.
 async fn changes<'a>(
+    shared: &Shared,
     config: &'a Config,
     active: &BTreeMap<Arc<str>, Active>,
     problems: &mut Vec<ApplyProblem>,
@@ -199,8 +214,19 @@ async fn changes<'a>(
                 let same = active.get(&spec.name).is_some_and(|active| {
                     active.component == component && active.options == spec.options
                 });
-                if !same {
-                    changes.push(Change { spec, component });
+                let points = config.points(&spec.name);
+                if same {
+                    // It is not loaded again, but may now be asked elsewhere.
+                    let asked = points
+                        .into_iter()
+                        .map(|point| shared.asked(&spec.name, point));
+                    problems.extend(asked.filter_map(Result::err));
+                } else {
+                    changes.push(Change {
+                        spec,
+                        component,
+                        points,
+                    });
                 }
             }
             Err(source) => problems.push(ApplyProblem::Component {
@@ -220,10 +246,13 @@ async fn activate(
     let mut activated = Vec::new();
     let mut problems = Vec::new();
     for change in changes {
-        let options = change.spec.options.clone();
         let activation = shared
             .host
-            .activate(&change.spec.name, change.component.clone(), options)
+            .activate(
+                &change.spec.name,
+                change.component.clone(),
+                change.request(),
+            )
             .await;
         match activation {
             Ok(revision) => activated.push(revision),

@@ -9,7 +9,7 @@ use crate::components;
 use crate::config::ComponentSource;
 use crate::release::Model;
 use crate::store::{Review, ReviewOutcome};
-use backstop::BoxFuture;
+use backstop::{BoxFuture, DecisionPoint};
 use std::sync::Arc;
 
 impl Control for Gateway {
@@ -82,6 +82,10 @@ impl Control for Gateway {
             self.evidence()
                 .label(now_ms, &item.route, answered_by, agrees);
         }
+    }
+
+    fn points(&self, policy: &str) -> Vec<DecisionPoint> {
+        self.plant().config().points(policy)
     }
 
     fn load_component(

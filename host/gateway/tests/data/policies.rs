@@ -2,6 +2,8 @@
 //! while the gateway runs.
 
 use crate::kit::{Model, Running, Says, config, until};
+use backstop::DecisionPoint;
+use backstop_gateway::admin::Control;
 use backstop_gateway::store::ReviewFilter;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -240,6 +242,11 @@ async fn a_configuration_is_applied_whole_or_not_at_all() {
     );
     assert_eq!(by().await, "small");
 
+    let points = |policy| Control::points(&gateway.gateway, policy);
+    assert_eq!(points("layered"), [DecisionPoint::Fallback]);
+    assert_eq!(points("confidence"), [DecisionPoint::Threshold]);
+    assert_eq!(points("nobody"), []);
+
     // A policy is asked for what it does not decide.
     let swapped = lower.replace("fallback = \"layered\"", "fallback = \"confidence\"");
     let refused = apply(&swapped).await.unwrap_err().to_string();
@@ -248,6 +255,16 @@ async fn a_configuration_is_applied_whole_or_not_at_all() {
         "{refused}"
     );
     assert_eq!(by().await, "small");
+    // So is one whose component is new.
+    let replaced = lower.replace("builtin:layered-fallback", "builtin:confidence-threshold");
+    let refused = apply(&replaced).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("`layered`") && refused.contains("does not decide at `fallback`"),
+        "{refused}"
+    );
+    assert_eq!(by().await, "small");
+    let serving = gateway.gateway.host().policy("layered").unwrap().serving();
+    assert_eq!(serving.number, 1, "refused before the swap");
 }
 
 #[tokio::test]

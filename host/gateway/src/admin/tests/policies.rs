@@ -113,6 +113,28 @@ async fn a_bad_activation_says_where_it_failed_and_who_still_serves() {
 }
 
 #[tokio::test]
+async fn a_component_that_lacks_a_point_in_use_is_refused_and_the_last_revision_serves() {
+    let kit = kit().await;
+    kit.activate().await;
+    *kit.control.points.lock() = vec![DecisionPoint::Fallback];
+    let judge = json!({"builtin": "confidence-threshold", "grants": {"metrics": ["*"]}});
+    for check in [true, false] {
+        let mut body = judge.clone();
+        body["check"] = check.into();
+        let (status, body) = kit.post("/admin/v1/policies/p/activate", body).await;
+        assert_eq!(status, StatusCode::CONFLICT, "{body}");
+        assert_eq!(body["error"]["stage"], "points", "{body}");
+        let message = body["error"]["message"].as_str().unwrap();
+        for part in ["`p`", "`fallback`", "`threshold`", "still serves"] {
+            assert!(message.contains(part), "`{message}` does not say `{part}`");
+        }
+    }
+    let (_, one) = kit.get("/admin/v1/policies/p").await;
+    assert_eq!(one["serving"]["number"], 1);
+    kit.decide("chat").await;
+}
+
+#[tokio::test]
 async fn a_check_goes_through_every_step_but_the_swap() {
     let kit = kit().await;
     let body = json!({"builtin": POLICY, "grants": {"metrics": ["*"]}, "check": true});
