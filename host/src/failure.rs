@@ -91,6 +91,7 @@ mod tests {
         RunOutcome::Failed {
             kind,
             fault: Fault::Policy,
+            over: None,
             detail: String::new(),
         }
     }

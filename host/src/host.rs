@@ -587,6 +587,7 @@ impl Host {
         tracing::warn!(
             policy = &*info.policy,
             revision = info.number,
+            ..
             kind = kind.as_str(),
             ?fault,
             detail,

@@ -200,8 +200,12 @@ fn finish<T>(step: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Resul
 }
 
 fn guest_failed(step: &'static str, error: &wasmtime::Error, allowance: Allowance) -> Kind {
-    let (kind, _, detail) = run::classify(error, allowance);
-    Kind::Guest { step, kind, detail }
+    let failure = run::classify(error, allowance);
+    Kind::Guest {
+        step,
+        kind: failure.kind,
+        detail: failure.detail,
+    }
 }
 
 fn imports(engine: &Engine, component: &Component) -> impl Iterator<Item = String> {

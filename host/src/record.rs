@@ -365,6 +365,19 @@ pub enum Fault {
     Host,
 }
 
+/// The bound on its length that a run was over. All but the clock stop a run
+/// at the same place every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Over {
+    /// Wall time.
+    Clock,
+    /// Fuel.
+    Fuel,
+    /// The number of host calls.
+    HostCalls,
+}
+
 /// How a policy's run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -382,6 +395,10 @@ pub enum RunOutcome {
         kind: FailureKind,
         /// Whose fault it was.
         fault: Fault,
+        /// For [`FailureKind::Deadline`], which bound it was over; none for
+        /// other kinds, and in records of versions that did not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        over: Option<Over>,
         /// For people.
         detail: String,
     },

@@ -300,6 +300,7 @@ impl Slot {
         // asked would trade failures for others.
         let previous = self
             .previous_to(from)
+                ..
             .filter(|previous| previous.info.points.contains(&point));
         let Some(previous) = previous else {
             *self.suspended_for.lock() = Some(kind);

@@ -3,14 +3,20 @@
 //! The guest gets the recorded moment and input, and every host call is
 //! answered from the record. The run is the same when the guest makes the
 //! same calls in the same order, ends the same way, returns the same value
-//! and uses the same fuel. What a record cannot repeat is the wall clock: a
-//! run that was stopped by its deadline replays only as far as that.
+//! and uses the same fuel. A run that was stopped by its fuel or its host calls
+//! is stopped there again. What a record cannot repeat is the wall clock: a run
+//! that was stopped by its deadline replays only as far as that.
 
-use crate::record::{DecisionRecord, FailureKind, HostCall, Output, RunOutcome};
+use crate::record::{DecisionRecord, FailureKind, HostCall, Output, Over, RunOutcome};
 use crate::run::Run;
 use crate::run_state::HostStop;
 use serde::Serialize;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Wall time of a replay that ends by itself or by its fuel: far more than any
+/// run of a policy takes.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The first place at which a replay differs from its record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -118,6 +124,12 @@ impl ReplayCursor {
         &self.record.revision.policy
     }
 
+    /// Wall time for the replay where it may not be the run's own: what did not
+    /// end by the clock must not do so on a slower machine.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        (!stopped_by_clock(&self.record.outcome)).then_some(DEADLINE)
+    }
+
     /// The recorded call at this place.
     pub(crate) fn expected(&self) -> Option<&HostCall> {
         self.record.calls.get(self.position)
@@ -194,13 +206,17 @@ pub(crate) fn compare(
     None
 }
 
-/// True for runs whose end depends on the wall clock.
+/// True for runs whose end depends on the wall clock or on what else the host
+/// had to do. Records that do not tell the clock from other bounds are taken
+/// for stopped by it.
 fn stopped_by_clock(outcome: &RunOutcome) -> bool {
-    matches!(
-        outcome,
+    match outcome {
         RunOutcome::Failed {
-            kind: FailureKind::Deadline | FailureKind::Load,
+            kind: FailureKind::Deadline,
+            over,
             ..
-        }
-    )
+        } => matches!(over, None | Some(Over::Clock)),
+        RunOutcome::Failed { kind, .. } => *kind == FailureKind::Load,
+        _ => false,
+    }
 }

@@ -90,7 +90,10 @@ impl Revision {
         moment: Moment,
     ) -> (Run, Option<ReplayCursor>) {
         let begun = Instant::now();
-        let allowance = self.allowance();
+        let mut allowance = self.allowance();
+        if let Mode::Replay(cursor) = &mode {
+            allowance.deadline = cursor.deadline().unwrap_or(allowance.deadline);
+        }
         if self.image.point(input.point()).is_none() {
             let detail = format!("the policy does not export `{}`", input.point());
             return (Run::not_begun(detail), None);
@@ -111,12 +114,9 @@ impl Revision {
         let mut guest = match self.guest(services, allowance, warm).await {
             Ok(guest) => guest,
             Err(error) => {
-                let (kind, fault, detail) = run::classify(&error, allowance);
-                let mut run = Run::not_begun(detail.clone());
-                run.outcome = crate::record::RunOutcome::Failed {
-                    kind,
-                    fault,
-                    detail,
+                let run = Run {
+                    outcome: run::classify(&error, allowance).into(),
+                    ..Run::not_begun(String::new())
                 };
                 return (run, None);
             }

@@ -12,7 +12,7 @@ use crate::engine::ticks;
 use crate::image::Image;
 use crate::options::Limits;
 use crate::record::{
-    Cost, DecisionPoint, FailureKind, Fault, HostCall, Input, Moment, Output, RunOutcome,
+    Cost, DecisionPoint, FailureKind, Fault, HostCall, Input, Moment, Output, Over, RunOutcome,
 };
 use crate::replay::ReplayCursor;
 use crate::run_state::{HostStop, Mode, RunState};
@@ -39,6 +39,7 @@ impl Run {
             outcome: RunOutcome::Failed {
                 kind: FailureKind::Load,
                 fault: Fault::Host,
+                over: None,
                 detail,
             },
             returned: None,
@@ -173,20 +174,15 @@ pub(crate) async fn ask(
             Ok(()) => (RunOutcome::Answered, Some(Arc::new(output))),
             // The names in a canary call are made up.
             Err(_) if canary => (RunOutcome::Answered, Some(Arc::new(output))),
-            Err(detail) => (failed(FailureKind::InvalidOutput, detail), None),
+            Err(detail) => {
+                // It may quote what the guest wrote.
+                let detail = sanitize(detail, REASON_BYTES_MAX);
+                let failure = Failure::of_policy(FailureKind::InvalidOutput, detail);
+                (failure.into(), None)
+            }
         },
         Ok(Err(reason)) => (RunOutcome::Abstained { reason }, None),
-        Err(error) => {
-            let (kind, fault, detail) = classify(&error, allowance);
-            (
-                RunOutcome::Failed {
-                    kind,
-                    fault,
-                    detail,
-                },
-                None,
-            )
-        }
+        Err(error) => (classify(&error, allowance).into(), None),
     };
     let total = begun.elapsed();
     let cost = Cost {
@@ -213,15 +209,6 @@ pub(crate) async fn ask(
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn failed(kind: FailureKind, detail: String) -> RunOutcome {
-    RunOutcome::Failed {
-        kind,
-        fault: Fault::Policy,
-        // It may quote what the guest wrote.
-        detail: sanitize(detail, REASON_BYTES_MAX),
-    }
 }
 
 fn check(output: &Output, input: &Input) -> Result<(), String> {
@@ -313,44 +300,90 @@ where
     }
 }
 
+/// How a run failed.
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    fault: Fault,
+    over: Option<Over>,
+    pub(crate) detail: String,
+}
+
+impl Failure {
+    /// A failure by the policy's fault.
+    fn of_policy(kind: FailureKind, detail: String) -> Self {
+        Failure {
+            kind,
+            fault: Fault::Policy,
+            over: None,
+            detail,
+        }
+    }
+
+    /// A run that was over one of the bounds on its length.
+    fn too_long(over: Over, detail: String) -> Self {
+        Failure {
+            over: Some(over),
+            ..Failure::of_policy(FailureKind::Deadline, detail)
+        }
+    }
+}
+
+impl From<Failure> for RunOutcome {
+    fn from(failure: Failure) -> Self {
+        let Failure {
+            kind,
+            fault,
+            over,
+            detail,
+        } = failure;
+        RunOutcome::Failed {
+            kind,
+            fault,
+            over,
+            detail,
+        }
+    }
+}
+
 /// How a run failed, by the error that ended it.
-pub(crate) fn classify(
-    error: &wasmtime::Error,
-    allowance: Allowance,
-) -> (FailureKind, Fault, String) {
-    let deadline_ms = allowance.deadline.as_millis();
+pub(crate) fn classify(error: &wasmtime::Error, allowance: Allowance) -> Failure {
     if let Some(stop) = error.downcast_ref::<HostStop>() {
-        let kind = match stop {
-            HostStop::Memory { .. } | HostStop::Transcript { .. } => FailureKind::Memory,
-            HostStop::HostCalls { .. } => FailureKind::Deadline,
-            HostStop::ImportWhileLoading { .. } | HostStop::Diverged => FailureKind::Trap,
+        let detail = stop.to_string();
+        return match stop {
+            HostStop::Memory { .. } | HostStop::Transcript { .. } => {
+                Failure::of_policy(FailureKind::Memory, detail)
+            }
+            HostStop::HostCalls { .. } => Failure::too_long(Over::HostCalls, detail),
+            HostStop::ImportWhileLoading { .. } | HostStop::Diverged => {
+                Failure::of_policy(FailureKind::Trap, detail)
+            }
         };
-        return (kind, Fault::Policy, stop.to_string());
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return (
-            FailureKind::Load,
-            Fault::Host,
-            "no instance was free (`instances_max`)".to_owned(),
-        );
+        return Failure {
+            kind: FailureKind::Load,
+            fault: Fault::Host,
+            over: None,
+            detail: "no instance was free (`instances_max`)".to_owned(),
+        };
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => {
+            let deadline_ms = allowance.deadline.as_millis();
             let detail = format!("over its deadline of {deadline_ms} ms (`limits.deadline_ms`)");
-            (FailureKind::Deadline, Fault::Policy, detail)
+            Failure::too_long(Over::Clock, detail)
         }
         Some(Trap::OutOfFuel) => {
             let detail = format!("over its fuel of {} (`limits.fuel`)", allowance.fuel);
-            (FailureKind::Deadline, Fault::Policy, detail)
+            Failure::too_long(Over::Fuel, detail)
         }
-        Some(trap) => (FailureKind::Trap, Fault::Policy, trap.to_string()),
+        Some(trap) => Failure::of_policy(FailureKind::Trap, trap.to_string()),
         // What a guest passes or returns is read by wasmtime; what cannot be
         // read (invalid UTF-8, a pointer out of bounds, too much of it) ends
         // in an error that is no trap.
-        None => (
-            FailureKind::InvalidOutput,
-            Fault::Policy,
-            sanitize(format!("{error:#}"), REASON_BYTES_MAX),
-        ),
+        None => {
+            let detail = sanitize(format!("{error:#}"), REASON_BYTES_MAX);
+            Failure::of_policy(FailureKind::InvalidOutput, detail)
+        }
     }
 }

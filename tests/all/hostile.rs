@@ -102,6 +102,7 @@ async fn fails(misdeed: &str, expected: FailureKind, says: &str) {
             detail,
         } => {
             assert_eq!(*kind, expected, "{misdeed}: {detail}");
+            ..
             assert!(
                 detail.contains(says),
                 "{misdeed}: `{detail}` does not say `{says}`"

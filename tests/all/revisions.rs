@@ -283,6 +283,42 @@ async fn records_replay_without_a_difference_and_a_change_is_found() {
 }
 
 #[tokio::test]
+async fn a_run_that_fuel_stopped_replays_exactly() {
+    let host = host();
+    let mut looping = options(1);
+    looping.settings = json!({"misdeed": "loop"});
+    looping.limits.fuel = 100_000;
+    looping.limits.deadline_ms = Some(10_000);
+    host.activate("p", HOSTILE, looping.clone()).await.unwrap();
+    let record = decide(&host).await;
+    let text = serde_json::to_string(&*record).unwrap();
+    assert!(text.contains(r#""over":"fuel""#), "{text}");
+
+    // Neither is the replay stopped by a clock that runs faster than its fuel.
+    looping.limits.deadline_ms = Some(1);
+    let replayer = host.replayer(HOSTILE, looping).await.unwrap();
+    let replay = async |text: &str| {
+        let record: DecisionRecord = serde_json::from_str(text).unwrap();
+        replayer.replay(Arc::new(record)).await
+    };
+    assert_eq!(replay(&text).await, None);
+    let fuel = format!(r#""fuel":{}"#, record.cost.fuel);
+    let difference = replay(&text.replace(&fuel, r#""fuel":7"#)).await;
+    assert!(
+        matches!(difference, Some(Difference::Fuel { recorded: 7, .. })),
+        "{difference:?}"
+    );
+
+    // Records from before the two were told apart still read, and are taken
+    // for stopped by the clock.
+    let old = text
+        .replace(r#""over":"fuel","#, "")
+        .replace(&fuel, r#""fuel":7"#);
+    assert!(!old.contains("over\":"), "{old}");
+    assert_eq!(replay(&old).await, None);
+}
+
+#[tokio::test]
 async fn the_ring_of_records_is_bounded() {
     let host = host_with(HostOptions {
         records_max: 3,

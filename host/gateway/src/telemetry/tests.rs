@@ -130,6 +130,7 @@ fn a_policy_counts_its_run_and_that_of_the_revision_before() {
     let failed = RunOutcome::Failed {
         kind: FailureKind::Memory,
         fault: Fault::Policy,
+        over: None,
         detail: String::new(),
     };
     let mut failed = record(failed, DecidedBy::Previous, 5);
