@@ -12,6 +12,7 @@ use crate::record::{
 use crate::registry::{Consequence, PolicyHandle, PolicyStatus, Registry, Slot};
 use crate::replay::{self, Difference, ReplayCursor};
 use crate::revision::{Revision, RevisionInfo, component_digest, revision_digest};
+use crate::room::Room;
 use crate::run::Run;
 use crate::run_state::Mode;
 use crate::selftest;
@@ -27,7 +28,7 @@ use backstop_core::verdict::Verdict;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 
 /// Runs policies. Cheap to clone; all clones are the same host.
 ///
@@ -41,7 +42,7 @@ struct Inner {
     services: Arc<Services>,
     registry: Registry,
     records: Records,
-    room: Semaphore,
+    room: Room,
     next_id: AtomicU64,
     /// One activation at a time: compiling takes all cores, and numbers are
     /// given in order.
@@ -151,7 +152,7 @@ impl HostBuilder {
             services,
             registry: Registry::new(self.options.revisions_kept),
             records: Records::new(self.options.records_max, RECORDS_BYTES_MAX),
-            room: Semaphore::new(self.options.instances_max as usize),
+            room: Room::new(self.options.instances_max),
             next_id: AtomicU64::new(first_id((self.clock)())),
             activation: Mutex::new(()),
             clock: self.clock,
@@ -404,8 +405,9 @@ impl Host {
     /// opinion, or fails and its failure policy says so.
     ///
     /// Runs the guest on this thread for policies that cannot wait; never
-    /// fails and never takes longer than the policy's deadline (twice that
-    /// where the failure policy asks the previous revision).
+    /// fails and never takes longer than the policy's deadline, after at most
+    /// as long (and half a second) without an instance being free. Twice that
+    /// where the failure policy asks the previous revision.
     pub async fn decide_fallback(
         &self,
         policy: &PolicyHandle,

@@ -108,6 +108,7 @@ pub mod record;
 mod registry;
 mod replay;
 mod revision;
+mod room;
 mod run;
 mod run_state;
 mod selftest;

@@ -15,8 +15,11 @@ pub struct HostOptions {
     /// with access for its owner only; only files that this host wrote there
     /// are read back.
     pub cache_dir: Option<PathBuf>,
-    /// How many decisions may have an instance at the same time, 1 to 4,096.
-    /// A decision that finds none free waits within its deadline. Address
+    /// How many decisions may have an instance at the same time, 1 to 4,096. A
+    /// quarter (at least one) is for policies that cannot wait, the rest (at
+    /// least one) for those that may call models, so that these never starve
+    /// the others. A decision that finds none free waits no longer than its
+    /// deadline and half a second, and then fails by the host's fault. Address
     /// space of `instances_max` times the largest memory is reserved.
     pub instances_max: u32,
     /// Largest linear memory of any policy, in bytes; limits of policies must
@@ -176,7 +179,7 @@ pub struct FailurePolicy {
     pub memory: OnFailure,
     /// What it returned may not be applied.
     pub invalid_output: OnFailure,
-    /// The host could not run it (no instance free within the deadline).
+    /// The host could not run it (no instance was free in time).
     pub load: OnFailure,
 }
 

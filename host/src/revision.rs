@@ -5,6 +5,7 @@ use crate::image::Image;
 use crate::options::{Isolation, Limits, PolicyOptions};
 use crate::record::{DecisionPoint, Input, Moment, RevisionRef};
 use crate::replay::ReplayCursor;
+use crate::room::Room;
 use crate::run::{self, Allowance, Guest, Path, Run};
 use crate::run_state::{Mode, RunState};
 use crate::services::Services;
@@ -13,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Semaphore;
 
 /// What can be told about a revision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,12 +84,11 @@ impl Revision {
     pub(crate) async fn run(
         &self,
         services: &Arc<Services>,
-        room: &Semaphore,
+        room: &Room,
         mode: Mode,
         input: Input,
         moment: Moment,
     ) -> (Run, Option<ReplayCursor>) {
-        let begun = Instant::now();
         let mut allowance = self.allowance();
         if let Mode::Replay(cursor) = &mode {
             allowance.deadline = cursor.deadline().unwrap_or(allowance.deadline);
@@ -98,18 +97,12 @@ impl Revision {
             let detail = format!("the policy does not export `{}`", input.point());
             return (Run::not_begun(detail), None);
         }
-        let permit = match room.try_acquire() {
+        let permit = match room.take(self.image.path(), allowance.deadline).await {
             Ok(permit) => permit,
-            Err(_) => match tokio::time::timeout(allowance.deadline, room.acquire()).await {
-                Ok(Ok(permit)) => permit,
-                _ => {
-                    return (
-                        Run::not_begun("no instance was free (`instances_max`)".to_owned()),
-                        None,
-                    );
-                }
-            },
+            Err(detail) => return (Run::not_begun(detail), None),
         };
+        // Waiting for room is not the policy's time.
+        let begun = Instant::now();
         let warm = self.info.options.isolation == Isolation::Warm && matches!(mode, Mode::Live);
         let mut guest = match self.guest(services, allowance, warm).await {
             Ok(guest) => guest,
