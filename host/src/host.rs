@@ -383,7 +383,7 @@ impl Host {
 
     /// The policy of this name, to ask for decisions.
     pub fn policy(&self, name: &str) -> Option<PolicyHandle> {
-        self.0.registry.get(name).map(PolicyHandle)
+        self.0.registry.get(name).map(PolicyHandle::new)
     }
 
     /// How all policies are doing, by name.
@@ -469,7 +469,7 @@ impl Host {
         input: Input,
         default: impl FnOnce() -> Output,
     ) -> (Arc<DecisionRecord>, Arc<Output>) {
-        let slot = &policy.0;
+        let slot = &policy.slot;
         let now_ms = self.now_ms();
         let revision = slot.current();
         let (run, moment) = if slot.suspended(now_ms) {
@@ -488,7 +488,13 @@ impl Host {
         } else {
             self.run(&revision, input.clone(), now_ms).await
         };
-        let consequence = slot.note(&revision, input.point(), &run.outcome, now_ms);
+        let consequence = slot.note(
+            &revision,
+            input.point(),
+            &run.outcome,
+            policy.standing,
+            now_ms,
+        );
         self.report(&revision, &run.outcome, consequence);
 
         let mut previous = None;
@@ -581,6 +587,7 @@ impl Host {
             kind,
             fault,
             detail,
+            ..
         } = outcome
         else {
             return;
@@ -589,7 +596,6 @@ impl Host {
         tracing::warn!(
             policy = &*info.policy,
             revision = info.number,
-            ..
             kind = kind.as_str(),
             ?fault,
             detail,

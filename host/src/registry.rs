@@ -6,7 +6,7 @@
 //! but the note about it.
 
 use crate::error::RollBackError;
-use crate::record::{DecisionPoint, FailureKind, RunOutcome};
+use crate::record::{DecisionPoint, FailureKind, Fault, RunOutcome};
 use crate::revision::{Revision, RevisionInfo};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
@@ -51,28 +51,62 @@ const FAILURE_KINDS: [FailureKind; 5] = [
 /// A policy, to ask for decisions. Stays valid across activations and is
 /// cheap to clone.
 #[derive(Clone)]
-pub struct PolicyHandle(pub(crate) Arc<Slot>);
+pub struct PolicyHandle {
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) standing: Standing,
+}
+
+/// Whether what a policy does with a question is held against it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Failures in a row take it back.
+    Counts,
+    /// Neither failures nor successes have consequences.
+    Without,
+}
 
 impl PolicyHandle {
+    pub(crate) fn new(slot: Arc<Slot>) -> Self {
+        PolicyHandle {
+            slot,
+            standing: Standing::Counts,
+        }
+    }
+
+    /// The same policy, asked with facts that somebody outside made up: its
+    /// decisions are recorded and counted as ever, but neither take it back or
+    /// suspend it nor clear what it has failed before. Otherwise whoever may
+    /// ask could find facts that make it fail, and take it away from the
+    /// traffic that it serves.
+    #[must_use]
+    pub fn without_consequences(&self) -> Self {
+        PolicyHandle {
+            slot: self.slot.clone(),
+            standing: Standing::Without,
+        }
+    }
+
     /// Name of the policy.
     pub fn name(&self) -> &Arc<str> {
-        &self.0.name
+        &self.slot.name
     }
 
     /// The revision that serves.
     pub fn serving(&self) -> RevisionInfo {
-        self.0.current().info.clone()
+        self.slot.current().info.clone()
     }
 
     /// True when the serving revision decides at `point`.
     pub fn decides(&self, point: DecisionPoint) -> bool {
-        self.0.current.load().info.points.contains(&point)
+        self.slot.current.load().info.points.contains(&point)
     }
 }
 
 impl std::fmt::Debug for PolicyHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("PolicyHandle").field(&self.0.name).finish()
+        f.debug_tuple("PolicyHandle")
+            .field(&self.slot.name)
+            .finish()
     }
 }
 
@@ -245,12 +279,13 @@ impl Slot {
 
     /// Counts how a run of `revision` at `point` ended, and takes the policy
     /// back when it failed too often in a row. What a revision does that serves
-    /// no more counts for nobody's streak.
+    /// no more counts for nobody's streak, nor does what has no consequences.
     pub(crate) fn note(
         &self,
         revision: &Arc<Revision>,
         point: DecisionPoint,
         outcome: &RunOutcome,
+        standing: Standing,
         now_ms: u64,
     ) -> Consequence {
         self.decisions.fetch_add(1, Ordering::Relaxed);
@@ -265,16 +300,22 @@ impl Slot {
                 kind,
                 detail,
                 fault,
+                ..
             } => {
                 self.failures[*kind as usize].fetch_add(1, Ordering::Relaxed);
                 *self.last_failure.lock() = Some(format!("{}: {detail}", kind.as_str()));
-                let serves = Arc::ptr_eq(&self.current.load(), revision);
-                if *fault == crate::record::Fault::Host || !serves {
+                let counts = standing == Standing::Counts
+                    && *fault == Fault::Policy
+                    && Arc::ptr_eq(&self.current.load(), revision);
+                if !counts {
                     return Consequence::None;
                 }
                 let in_row = in_row.fetch_add(1, Ordering::Relaxed) + 1;
                 return self.after_failures(revision, point, in_row, *kind, now_ms);
             }
+        }
+        if standing == Standing::Without {
+            return Consequence::None;
         }
         // Read first: the cache line stays shared while all is well.
         if in_row.load(Ordering::Relaxed) != 0 {
@@ -300,7 +341,6 @@ impl Slot {
         // asked would trade failures for others.
         let previous = self
             .previous_to(from)
-                ..
             .filter(|previous| previous.info.points.contains(&point));
         let Some(previous) = previous else {
             *self.suspended_for.lock() = Some(kind);

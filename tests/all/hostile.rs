@@ -5,14 +5,14 @@ use backstop::core::verdict::Outcome;
 use backstop::record::{Fault, RunOutcome};
 use backstop::{
     ActivationErrorKind, DecidedBy, Decision, DecisionRecord, FailureKind, FailurePolicy, Grants,
-    Host, HostOptions, Limits, ModelBudget, OnFailure, PolicyOptions, RevertPolicy,
+    Host, HostOptions, Limits, ModelBudget, OnFailure, PolicyHandle, PolicyOptions, RevertPolicy,
 };
 use backstop_tests::facts;
 use backstop_tests::guest::HOSTILE;
 use backstop_tests::sources::{Incidents, Models, Rates};
 use serde_json::json;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
@@ -620,6 +620,48 @@ async fn a_policy_that_keeps_failing_is_taken_back_and_an_incident_opens() {
         "{}",
         raised[0].title
     );
+}
+
+#[tokio::test]
+async fn questions_from_outside_neither_take_a_policy_back_nor_clear_its_failures() {
+    // At the beginning of time the guest behaves.
+    let now_ms = Arc::new(AtomicU64::new(1));
+    let clock = now_ms.clone();
+    let host = Host::builder()
+        .metrics(Arc::new(Rates::default()))
+        .models(Arc::new(Models::default()))
+        .clock(move || clock.load(Ordering::Relaxed))
+        .build()
+        .unwrap();
+    let mut options = options("trap");
+    options.revert = RevertPolicy {
+        failures: 2,
+        suspend_ms: 60_000,
+    };
+    host.activate("hostile", HOSTILE, options).await.unwrap();
+    let live = host.policy("hostile").unwrap();
+    let outside = live.without_consequences();
+    let ask = async |policy: &PolicyHandle| {
+        let request = Arc::new(facts::request());
+        let default = facts::default_plan();
+        let decision = host.decide_fallback(policy, request, &default).await;
+        decision.record.decided_by
+    };
+    for _ in 0..5 {
+        assert_eq!(ask(&outside).await, DecidedBy::Default);
+    }
+    let status = &host.policies()[0];
+    assert!(!status.suspended);
+    assert_eq!(status.decisions, 5);
+    assert_eq!(status.failures[0], (FailureKind::Trap, 5));
+    assert_eq!(host.records().len(), 5);
+
+    assert_eq!(ask(&live).await, DecidedBy::Default);
+    now_ms.store(0, Ordering::Relaxed);
+    assert_eq!(ask(&outside).await, DecidedBy::Policy);
+    now_ms.store(1, Ordering::Relaxed);
+    assert_eq!(ask(&live).await, DecidedBy::Default);
+    assert!(host.policies()[0].suspended, "its second failure in a row");
 }
 
 /// A host with room for one policy that waits and one that does not, and

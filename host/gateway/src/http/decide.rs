@@ -3,9 +3,11 @@
 //! The caller names a policy, or a route (or, for rollbacks, a model) whose
 //! policy is meant, and gives the facts; it gets the decision back and carries
 //! it out itself. Facts that the caller leaves out are filled in from the
-//! route or the model as it is here. Nothing is executed and nothing that the
-//! gateway counts about models is touched.
+//! route or the model as it is here. Nothing is executed, nothing that the
+//! gateway counts about models is touched, and a policy that fails on facts
+//! which somebody made up is not taken back for it.
 
+use super::question::{AnswerInput, Question, RequestInput};
 use super::{DECIDE, Served, invalid_json, read_body, unknown_route};
 use crate::config::RouteKind;
 use crate::execute::CallerKey;
@@ -16,87 +18,14 @@ use crate::plant::{Asked, Plant, Route};
 use backstop::Decision;
 use backstop::record::{DecidedBy, DecisionId, DecisionPoint, DecisionRecord, RunOutcome};
 use backstop_core::fault::FailureClasses;
-use backstop_core::input::{
-    AnswerFacts, Attempt, BreakerState, Candidate, FinishReason, RequestFacts, RolloutFacts, Score,
-};
+use backstop_core::input::{AnswerFacts, Candidate, RequestFacts};
 use backstop_core::plan::{Action, CallStep, Plan, STEPS_MAX, Step};
 use backstop_core::rollout::{Assessment, Directive};
 use backstop_core::verdict::{Outcome, Verdict};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde::Serialize;
 use std::sync::Arc;
-
-/// Most candidates, rules, tags and attempts of one question; the contract's
-/// bound on candidates and rules.
-const LIST_MAX: usize = 64;
-
-/// What is asked.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Question {
-    policy: Option<String>,
-    route: Option<String>,
-    model: Option<String>,
-    request: Option<RequestInput>,
-    answer: Option<AnswerInput>,
-    rollout: Option<RolloutFacts>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RequestInput {
-    candidates: Vec<CandidateInput>,
-    rules: Option<Vec<Arc<str>>>,
-    has_review: Option<bool>,
-    streaming: bool,
-    attempts: Vec<Attempt>,
-    tags: BTreeMap<Arc<str>, String>,
-    body_bytes: Option<u64>,
-    body: Option<Arc<str>>,
-    /// Who is calling, for the share of a rollout that it falls into.
-    key: Option<Box<str>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CandidateInput {
-    model: Arc<str>,
-    #[serde(default)]
-    breaker: BreakerState,
-    #[serde(default = "yes")]
-    healthy: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AnswerInput {
-    model: Arc<str>,
-    #[serde(default)]
-    release: Option<Arc<str>>,
-    #[serde(default)]
-    step: u32,
-    #[serde(default)]
-    steps_left: u32,
-    confidence: Option<f64>,
-    label: Option<String>,
-    #[serde(default)]
-    scores: Vec<Score>,
-    #[serde(default)]
-    token_logprobs: Vec<f64>,
-    finish_reason: Option<FinishReason>,
-    #[serde(default)]
-    latency_ms: u32,
-    #[serde(default)]
-    delivered: bool,
-    body_bytes: Option<u64>,
-    body: Option<Arc<str>>,
-}
 
 /// What was decided. One of the last three is there, after the point.
 #[derive(Debug, Serialize)]
@@ -134,6 +63,7 @@ pub(super) async fn serve(gateway: &Gateway, request: Request<Incoming>) -> Serv
     };
     let body = read_body(&plant, body).await?;
     let question: Question = serde_json::from_slice(&body).map_err(|e| invalid_json(&e))?;
+    question.check()?;
     match point {
         DecisionPoint::Fallback => fallback(gateway, &plant, question).await,
         DecisionPoint::Threshold => threshold(gateway, &plant, question).await,
@@ -145,7 +75,7 @@ async fn fallback(gateway: &Gateway, plant: &Plant, question: Question) -> Serve
     let route = route(plant, question.route.as_deref())?;
     let bound = route.and_then(Route::fallback);
     let policy = policy(gateway, question.policy, bound, DecisionPoint::Fallback)?;
-    let facts = request(gateway, route, question.request.unwrap_or_default())?;
+    let facts = request(gateway, route, question.request.unwrap_or_default());
     if facts.candidates.is_empty() {
         return Err(wrong(
             "request.candidates",
@@ -160,7 +90,8 @@ async fn fallback(gateway: &Gateway, plant: &Plant, question: Question) -> Serve
         _ => Arc::new(in_order(&facts)),
     };
     let host = gateway.host();
-    let decision = host.decide_fallback(policy.handle(), facts, &default).await;
+    let asked = policy.handle().without_consequences();
+    let decision = host.decide_fallback(&asked, facts, &default).await;
     policy.metrics().decision(&decision.record);
     Ok(respond::json(
         StatusCode::OK,
@@ -178,7 +109,7 @@ async fn threshold(gateway: &Gateway, plant: &Plant, question: Question) -> Serv
     let Some(input) = question.answer else {
         return Err(wrong("answer", "give the answer that is to be judged").into());
     };
-    let facts = request(gateway, route, question.request.unwrap_or_default())?;
+    let facts = request(gateway, route, question.request.unwrap_or_default());
     let answer = Arc::new(answer(input)?);
     let default = Verdict {
         outcome: Outcome::Accept,
@@ -186,9 +117,10 @@ async fn threshold(gateway: &Gateway, plant: &Plant, question: Question) -> Serv
         confidence: None,
         line: None,
     };
+    let asked = policy.handle().without_consequences();
     let decision: Decision<Verdict> = gateway
         .host()
-        .decide_threshold(policy.handle(), facts, answer, &default)
+        .decide_threshold(&asked, facts, answer, &default)
         .await;
     policy.metrics().decision(&decision.record);
     Ok(respond::json(
@@ -225,8 +157,9 @@ async fn rollback(gateway: &Gateway, plant: &Plant, question: Question) -> Serve
         reason: "default: hold".to_owned(),
     };
     let host = gateway.host();
+    let asked = policy.handle().without_consequences();
     let decision = host
-        .decide_rollback(policy.handle(), Arc::new(facts), &default)
+        .decide_rollback(&asked, Arc::new(facts), &default)
         .await;
     policy.metrics().decision(&decision.record);
     Ok(respond::json(
@@ -254,7 +187,8 @@ fn decided(record: &DecisionRecord, point: DecisionPoint) -> Decided<'_> {
     }
 }
 
-fn wrong(param: &'static str, message: impl Into<String>) -> ApiError {
+/// The answer to a question with something wrong in `param`.
+pub(super) fn wrong(param: &'static str, message: impl Into<String>) -> ApiError {
     ApiError::new(StatusCode::BAD_REQUEST, message.into())
         .code("invalid_question")
         .param(param)
@@ -295,24 +229,7 @@ fn policy(
 }
 
 /// The facts about the request: what the caller says, the rest from the route.
-fn request(
-    gateway: &Gateway,
-    route: Option<&Route>,
-    input: RequestInput,
-) -> Result<Arc<RequestFacts>, ApiError> {
-    for (field, count) in [
-        ("request.candidates", input.candidates.len()),
-        ("request.rules", input.rules.as_ref().map_or(0, Vec::len)),
-        ("request.tags", input.tags.len()),
-        ("request.attempts", input.attempts.len()),
-    ] {
-        if count > LIST_MAX {
-            return Err(wrong(
-                field,
-                format!("{count} items, at most {LIST_MAX} are taken"),
-            ));
-        }
-    }
+fn request(gateway: &Gateway, route: Option<&Route>, input: RequestInput) -> Arc<RequestFacts> {
     let key = match input.key {
         Some(key) => CallerKey::Given(key),
         None => CallerKey::Random(fastrand::u32(..)),
@@ -335,7 +252,7 @@ fn request(
             })
             .collect()
     };
-    Ok(Arc::new(RequestFacts {
+    Arc::new(RequestFacts {
         route: route.map_or_else(|| Arc::from(""), |route| route.name().clone()),
         candidates,
         rules: match (input.rules, route) {
@@ -353,7 +270,7 @@ fn request(
             .body_bytes
             .unwrap_or_else(|| input.body.as_ref().map_or(0, |body| body.len() as u64)),
         body: input.body,
-    }))
+    })
 }
 
 fn answer(input: AnswerInput) -> Result<AnswerFacts, ApiError> {
@@ -361,25 +278,6 @@ fn answer(input: AnswerInput) -> Result<AnswerFacts, ApiError> {
         && !(0.0..=1.0).contains(&confidence)
     {
         return Err(wrong("answer.confidence", "must be a number from 0 to 1"));
-    }
-    for (field, count, max) in [
-        (
-            "answer.scores",
-            input.scores.len(),
-            crate::upstream::SCORES_MAX,
-        ),
-        (
-            "answer.token_logprobs",
-            input.token_logprobs.len(),
-            crate::upstream::TOKEN_LOGPROBS_MAX,
-        ),
-    ] {
-        if count > max {
-            return Err(wrong(
-                field,
-                format!("{count} items, at most {max} are taken"),
-            ));
-        }
     }
     Ok(AnswerFacts {
         model: input.model,

@@ -11,6 +11,7 @@ mod decide;
 pub(crate) mod deliver;
 mod models;
 mod predict;
+mod question;
 pub(crate) mod respond;
 
 use crate::config::RouteKind;

@@ -211,6 +211,104 @@ async fn decisions_are_made_for_gateways_in_other_languages() {
 }
 
 #[tokio::test]
+async fn facts_that_are_too_large_are_refused_with_the_field() {
+    let small = Model::start(sure(0.9)).await;
+    let gateway = Running::start(&judged(small.addr, small.addr, BAND)).await;
+    let request = |field: &str, value: Value| {
+        let mut request = json!({"candidates": [{"model": "m"}]});
+        request[field] = value;
+        json!({"policy": "layered", "request": request})
+    };
+    let answer = |field: &str, value: Value| {
+        let mut answer = json!({"model": "m"});
+        answer[field] = value;
+        json!({"policy": "confidence", "answer": answer})
+    };
+    let rollout = |field: &str, value: Value| {
+        let mut rollout = json!({
+            "model": "m", "candidate": "r2", "stable": "r1", "stage": "canary",
+            "share_percent": 5, "next_share_percent": null, "age_ms": 1, "step_age_ms": 1,
+            "ready_releases": [],
+        });
+        rollout[field] = value;
+        json!({"policy": "layered", "rollout": rollout})
+    };
+    let name = || "n".repeat(257);
+    let text = || "t".repeat(1_025);
+    let attempt = json!([{"model": name(), "failure": null, "latency_ms": 1}]);
+    let score = json!([{"label": text(), "value": 1.0}]);
+    let body = "b".repeat((1 << 20) - 200);
+    for (point, question, param) in [
+        ("fallback", json!({"policy": name()}), "policy"),
+        ("fallback", json!({"route": name()}), "route"),
+        ("rollback", json!({"model": name()}), "model"),
+        (
+            "fallback",
+            request("candidates", json!([{"model": name()}])),
+            "request.candidates.model",
+        ),
+        (
+            "fallback",
+            request("rules", json!([name()])),
+            "request.rules",
+        ),
+        (
+            "fallback",
+            request("tags", json!({name(): "v"})),
+            "request.tags",
+        ),
+        (
+            "fallback",
+            request("tags", json!({"n": text()})),
+            "request.tags",
+        ),
+        (
+            "fallback",
+            request("attempts", attempt),
+            "request.attempts.model",
+        ),
+        ("fallback", request("key", json!(name())), "request.key"),
+        ("threshold", answer("model", json!(name())), "answer.model"),
+        (
+            "threshold",
+            answer("release", json!(name())),
+            "answer.release",
+        ),
+        ("threshold", answer("label", json!(text())), "answer.label"),
+        ("threshold", answer("scores", score), "answer.scores.label"),
+        ("rollback", rollout("model", json!(name())), "rollout.model"),
+        (
+            "rollback",
+            rollout("candidate", json!(name())),
+            "rollout.candidate",
+        ),
+        (
+            "rollback",
+            rollout("stable", json!(name())),
+            "rollout.stable",
+        ),
+        (
+            "rollback",
+            rollout("ready_releases", json!([name()])),
+            "rollout.ready_releases",
+        ),
+    ] {
+        let answer = gateway.post(&format!("/v1/decide/{point}"), question).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{param}");
+        let error = &answer.json()["error"];
+        assert_eq!(error["param"], param, "{}", answer.text);
+        assert!(
+            error["message"].as_str().unwrap().contains("at most"),
+            "{error}"
+        );
+    }
+    // What just fits is decided on.
+    let fitting = request("body", json!(body));
+    let answer = gateway.post("/v1/decide/fallback", fitting).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+}
+
+#[tokio::test]
 async fn a_configuration_is_applied_whole_or_not_at_all() {
     let small = Model::start(sure(0.5)).await;
     let large = Model::start(sure(0.95)).await;
