@@ -125,6 +125,31 @@ pub enum ActivationErrorKind {
         /// The limit (`HostOptions::component_bytes_max`).
         bytes_max: usize,
     },
+    /// Compiling the component would take too long for what is in it.
+    #[error(
+        "the component has {count} {what}, at most {max} are accepted; \
+         build it optimised, and leave out what no decision needs"
+    )]
+    TooComplex {
+        /// What was counted.
+        what: &'static str,
+        /// How many there are, as far as was counted.
+        count: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// Loading took too long. What was begun ends by itself and is dropped.
+    #[error(
+        "loading the component took longer than {limit_ms} ms (`load_ms_max` and the policy's \
+         `limits.load_deadline_ms`); make it smaller, or try again when the machine is less busy"
+    )]
+    TooSlow {
+        /// The limit, in milliseconds.
+        limit_ms: u64,
+    },
+    /// As many components as may be loaded at once still are.
+    #[error("{0} other components are still being loaded; try again when they are done")]
+    Busy(usize),
     /// The file is empty.
     #[error("the file is empty")]
     Empty,

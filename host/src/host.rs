@@ -4,7 +4,7 @@ use crate::cache::CodeCache;
 use crate::engine;
 use crate::error::{ActivationError, ActivationErrorKind, RollBackError, StartError};
 use crate::failure;
-use crate::load::Loader;
+use crate::load::{GUEST_STEPS, Loaded, Loader};
 use crate::options::{ActivationRequest, HostOptions, OnFailure, PolicyOptions};
 use crate::record::{
     DecidedBy, DecisionId, DecisionRecord, Input, Moment, Output, Records, RunOutcome,
@@ -27,8 +27,8 @@ use backstop_core::rollout::Assessment;
 use backstop_core::verdict::Verdict;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Mutex, Semaphore};
 
 /// Runs policies. Cheap to clone; all clones are the same host.
 ///
@@ -47,6 +47,9 @@ struct Inner {
     /// One activation at a time: compiling takes all cores, and numbers are
     /// given in order.
     activation: Mutex<()>,
+    /// One permit for each thread that loads a component, those that nobody
+    /// waits for any more included.
+    loads: Arc<Semaphore>,
     clock: Clock,
 }
 
@@ -155,6 +158,7 @@ impl HostBuilder {
             room: Room::new(self.options.instances_max),
             next_id: AtomicU64::new(first_id((self.clock)())),
             activation: Mutex::new(()),
+            loads: Arc::new(Semaphore::new(LOADS_MAX)),
             clock: self.clock,
             options: self.options,
         })))
@@ -195,6 +199,13 @@ fn check(options: &HostOptions) -> Result<(), StartError> {
         "1 byte to 256 MiB",
     )?;
     in_range(
+        "load_ms_max",
+        options.load_ms_max.into(),
+        1,
+        600_000,
+        "1 to 600,000",
+    )?;
+    in_range(
         "revisions_kept",
         options.revisions_kept as u64,
         3,
@@ -209,6 +220,10 @@ fn check(options: &HostOptions) -> Result<(), StartError> {
         "1 to 10,000,000",
     )
 }
+
+/// Components that are loaded at once. One that is given up goes on until it
+/// is done, and must not keep the others out.
+const LOADS_MAX: usize = 2;
 
 /// Bytes of host calls that the records in memory hold together: usual ones
 /// take less than 1 KiB, so this is no limit for them but for policies that
@@ -247,7 +262,8 @@ impl Host {
     /// Loads a component and makes it serve as the newest revision of the
     /// policy `name`: inspect, compile, check world and imports, link grants,
     /// describe, configure, canary call, swap. Work that takes long is done on
-    /// tokio's threads for blocking work. A component and options that are
+    /// tokio's threads for blocking work, and given up after
+    /// [`HostOptions::load_ms_max`]. A component and options that are
     /// ready already are not loaded again. `request` is the policy's options,
     /// or an [`ActivationRequest`] that also says where the policy is asked.
     ///
@@ -337,11 +353,7 @@ impl Host {
         let (image, description) = match ready {
             Some(ready) => (ready.image().clone(), ready.info.description.clone()),
             None => {
-                let (loader, policy, options) =
-                    (self.0.loader.clone(), policy.clone(), options.clone());
-                let load =
-                    tokio::task::spawn_blocking(move || loader.load(&policy, &component, &options));
-                let loaded = load.await.map_err(|_| ActivationErrorKind::Cancelled)??;
+                let loaded = self.load(policy.clone(), component, &options).await?;
                 (Arc::new(loaded.image), loaded.description)
             }
         };
@@ -360,6 +372,35 @@ impl Host {
             activated_ms: self.now_ms(),
         };
         Ok(Arc::new(Revision::new(info, image)))
+    }
+
+    /// Loads on a thread for blocking work, and gives up when that takes too
+    /// long: whoever activates holds up all other activations. The thread
+    /// cannot be stopped; it keeps its permit until it is done, and its result
+    /// is dropped.
+    async fn load(
+        &self,
+        policy: Arc<str>,
+        component: Arc<[u8]>,
+        options: &PolicyOptions,
+    ) -> Result<Loaded, ActivationErrorKind> {
+        let guest_ms = GUEST_STEPS * u64::from(options.limits.load_deadline_ms);
+        let limit_ms = u64::from(self.0.options.load_ms_max) + guest_ms;
+        let limit = Duration::from_millis(limit_ms);
+        let permit = tokio::time::timeout(limit, self.0.loads.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(ActivationErrorKind::Busy(LOADS_MAX));
+        };
+        let (loader, options) = (self.0.loader.clone(), options.clone());
+        let load = tokio::task::spawn_blocking(move || {
+            let loaded = loader.load(&policy, &component, &options);
+            drop(permit);
+            loaded
+        });
+        match tokio::time::timeout(limit, load).await {
+            Ok(loaded) => loaded.map_err(|_| ActivationErrorKind::Cancelled)?,
+            Err(_) => Err(ActivationErrorKind::TooSlow { limit_ms }),
+        }
     }
 
     /// Makes a former revision serve again: the previous one, or the one with

@@ -95,6 +95,7 @@
 mod bindings;
 mod cache;
 mod capability;
+mod complexity;
 mod convert;
 mod engine;
 mod error;

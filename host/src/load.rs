@@ -8,6 +8,7 @@
 use crate::bindings::lifecycle;
 use crate::cache::CodeCache;
 use crate::capability::{self, INPUT_INTERFACES};
+use crate::complexity;
 use crate::convert::{self, Description};
 use crate::error::{ActivationErrorKind as Kind, SandboxError, SettingsProblem};
 use crate::image::{Image, export};
@@ -33,6 +34,9 @@ use wasmtime::component::{Component, Linker};
 /// The version of the contract that this host offers.
 pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
 const LIFECYCLE: &str = "backstop:policy/lifecycle@0.1.0";
+/// Times that guest code runs in one load, each within its own deadline: start,
+/// `describe`, `configure`, start, and a start and a canary call for each point.
+pub(crate) const GUEST_STEPS: u64 = 4 + 2 * DecisionPoint::ALL.len() as u64;
 /// Most mistakes in settings that are kept; see the contract.
 const PROBLEMS_MAX: usize = 256;
 
@@ -63,6 +67,7 @@ impl Loader {
         options: &PolicyOptions,
     ) -> Result<Loaded, Kind> {
         self.inspect(component)?;
+        complexity::check(component)?;
         let (context, instrumented) = preinit::instrument(component).map_err(Kind::Invalid)?;
         let instrumented = self.compile(&instrumented)?;
         check_world(&self.engine, &instrumented, &options.grants)?;

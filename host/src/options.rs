@@ -27,6 +27,9 @@ pub struct HostOptions {
     pub memory_bytes_max: usize,
     /// Largest component that is accepted, in bytes.
     pub component_bytes_max: usize,
+    /// Longest time for loading one component, in milliseconds, 1 to 600,000;
+    /// what its guest code may take by `limits.load_deadline_ms` comes on top.
+    pub load_ms_max: u32,
     /// How many decision records are kept in memory.
     pub records_max: usize,
     /// How many former revisions of each policy stay ready, 3 to 16.
@@ -40,6 +43,9 @@ impl Default for HostOptions {
             instances_max: 256,
             memory_bytes_max: 16 << 20,
             component_bytes_max: 16 << 20,
+            // A shipped policy takes some 100 ms, the most complex component
+            // that is accepted some seconds, more on a busy machine.
+            load_ms_max: 60_000,
             records_max: 10_000,
             revisions_kept: 3,
         }

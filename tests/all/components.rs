@@ -209,3 +209,78 @@ async fn options_out_of_range_are_refused() {
             .contains("revisions_kept")
     );
 }
+
+#[tokio::test]
+async fn a_component_with_very_many_functions_is_refused_before_it_is_compiled() {
+    let functions = "(func (param i32) (result i32) (local.get 0))".repeat(100_000);
+    let many = component(&format!("(component (core module {functions}))"));
+    says(&many, &["100000 functions", "at most 20000"]).await;
+}
+
+#[tokio::test]
+async fn a_component_with_a_very_large_function_is_refused_before_it_is_compiled() {
+    let body = "(local.set 0 (i32.mul (local.get 0) (i32.const 12345678)))".repeat(200_000);
+    let module = format!("(core module (func (param i32) {body}))");
+    let large = component(&format!("(component {module})"));
+    says(&large, &["bytes in one function", "at most 131072"]).await;
+}
+
+/// A component that is accepted and takes seconds to compile; `salt` makes it
+/// another one.
+fn slow(salt: u32) -> Vec<u8> {
+    let step =
+        "(local.set 0 (i32.add (i32.rotl (local.get 0) (i32.const 7)) (i32.const 12345678)))";
+    let body = format!("{} (local.get 0)", step.repeat(9_000));
+    let function = format!("(func (param i32) (result i32) {body})");
+    let module = format!(
+        "(core module (func (drop (i32.const {salt}))) {})",
+        function.repeat(60)
+    );
+    component(&format!("(component {module})"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_component_that_takes_too_long_to_compile_holds_nobody_up() {
+    let (one, other, small) = (slow(1), slow(2), component("(component)"));
+    let options = HostOptions {
+        load_ms_max: 190,
+        ..HostOptions::default()
+    };
+    let host = Host::builder().options(options).build().unwrap();
+    let mut options = PolicyOptions::default();
+    options.limits.load_deadline_ms = 1;
+    let activate = async |bytes: &[u8]| {
+        let error = host
+            .activate("policy", bytes.to_vec(), options.clone())
+            .await;
+        error.unwrap_err().kind
+    };
+    let kind = activate(&one).await;
+    assert!(
+        matches!(kind, ActivationErrorKind::TooSlow { limit_ms: 200 }),
+        "{kind:?}"
+    );
+    // Its thread goes on; the next one is loaded beside it.
+    let kind = activate(&small).await;
+    assert!(
+        matches!(kind, ActivationErrorKind::World { .. }),
+        "{kind:?}"
+    );
+    // With a second one no thread more is taken.
+    let kind = activate(&other).await;
+    assert!(
+        matches!(kind, ActivationErrorKind::TooSlow { .. }),
+        "{kind:?}"
+    );
+    let kind = activate(&small).await;
+    assert!(matches!(kind, ActivationErrorKind::Busy(2)), "{kind:?}");
+    // And when they are done, all is as before.
+    let mut kind = kind;
+    while matches!(kind, ActivationErrorKind::Busy(_)) {
+        kind = activate(&small).await;
+    }
+    assert!(
+        matches!(kind, ActivationErrorKind::World { .. }),
+        "{kind:?}"
+    );
+}

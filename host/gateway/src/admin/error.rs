@@ -159,7 +159,9 @@ fn stage(kind: &ActivationErrorKind) -> (&'static str, StatusCode) {
         Kind::Name(_) | Kind::Option { .. } => ("options", StatusCode::BAD_REQUEST),
         Kind::TooLarge { .. } => ("load", StatusCode::PAYLOAD_TOO_LARGE),
         Kind::Empty | Kind::CoreModule | Kind::NotWasm(_) => ("load", unprocessable),
-        Kind::Invalid(_) => ("compile", unprocessable),
+        Kind::TooComplex { .. } => ("load", unprocessable),
+        Kind::Invalid(_) | Kind::TooSlow { .. } => ("compile", unprocessable),
+        Kind::Busy(_) => ("compile", StatusCode::SERVICE_UNAVAILABLE),
         Kind::ContractVersion { .. } | Kind::World { .. } | Kind::UnknownImport { .. } => {
             ("inspect", unprocessable)
         }

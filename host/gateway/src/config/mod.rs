@@ -144,6 +144,8 @@ impl Config {
             component_bytes_max: self.sandbox.component_bytes_max,
             records_max: self.sandbox.records_max,
             revisions_kept: self.sandbox.revisions_kept,
+            // What no key of the file is for.
+            ..HostOptions::default()
         }
     }
 
