@@ -89,7 +89,7 @@ impl Allowance {
 }
 
 /// The guest's function is called on the thread, or on a stack of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Path {
     /// The policy cannot wait: no fiber.
     Synchronous,

@@ -2,16 +2,19 @@
 //!
 //! A limit that silently never fires is found by nobody until it is needed.
 //! So a built-in guest loops, grows, recurses, traps and sleeps in the engine
-//! that policies get, and each must be stopped in the way and the time that
-//! belongs to it. Memory is held by a limiter of the test's own; that of
-//! policies is in `run_state`.
+//! and the store that policies get, on both paths that they are called on, and
+//! each must be stopped in the way and the time that belongs to it.
 
-use crate::engine::ticks;
 use crate::error::StartError;
-use crate::run_state::TABLE_ELEMENTS_MAX;
+use crate::options::{Grants, Limits};
+use crate::run::{self, Path};
+use crate::run_state::{HostStop, RunState};
+use crate::services::{PolicyStates, Services};
+use crate::sources::{NoIncidents, NoMetrics, NoModels};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Engine, ResourceLimiter, Store, Trap};
+use wasmtime::{Engine, Store, Trap};
 
 /// The guest; see `guest.wat` beside this file.
 const GUEST: &[u8] = include_bytes!("guest.wasm");
@@ -27,34 +30,6 @@ const MEMORY_BYTES_MAX: usize = 1 << 20;
 const FUEL_ENOUGH: u64 = u64::MAX / 2;
 /// Fuel for the test of fuel: used up long before the deadline.
 const FUEL_LITTLE: u64 = 10_000;
-
-struct Limit;
-
-impl ResourceLimiter for Limit {
-    fn memory_growing(
-        &mut self,
-        _: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        if desired > MEMORY_BYTES_MAX {
-            Err(wasmtime::Error::msg(OVER_MEMORY))
-        } else {
-            Ok(true)
-        }
-    }
-
-    fn table_growing(
-        &mut self,
-        _: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS_MAX)
-    }
-}
-
-const OVER_MEMORY: &str = "self-test: over memory";
 
 /// Runs the self-test on a thread and a runtime of its own, so that it works
 /// wherever the host is built.
@@ -81,90 +56,142 @@ pub(crate) fn run(engine: &Engine) -> Result<(), StartError> {
     outcome.map_err(StartError::SelfTest)
 }
 
+/// What one guest does, and what must stop it.
+struct Trial {
+    export: &'static str,
+    path: Path,
+    fuel: u64,
+    limit: &'static str,
+    stopped: fn(&wasmtime::Error) -> bool,
+}
+
 async fn all(engine: &Engine) -> Result<(), String> {
-    let component =
-        Component::new(engine, GUEST).map_err(|error| format!("load the guest: {error:#}"))?;
-    let test = Test { engine, component };
-    test.expect("loop", FUEL_ENOUGH, "the deadline", |error| {
-        trapped(error, Trap::Interrupt)
-    })
-    .await?;
-    test.expect("loop", FUEL_LITTLE, "fuel", |error| {
-        trapped(error, Trap::OutOfFuel)
-    })
-    .await?;
-    test.expect("grow", FUEL_ENOUGH, "the limit on memory", |error| {
-        format!("{error:#}").contains(OVER_MEMORY)
-    })
-    .await?;
-    test.expect("recurse", FUEL_ENOUGH, "the limit on stack", |error| {
-        trapped(error, Trap::StackOverflow)
-    })
-    .await?;
-    test.expect("trap", FUEL_ENOUGH, "a trap", |error| {
-        trapped(error, Trap::UnreachableCodeReached)
-    })
-    .await?;
-    test.expect(
+    let test = Test::new(engine)?;
+    let trial = |export, fuel, limit, stopped| Trial {
+        export,
+        path: Path::Synchronous,
+        fuel,
+        limit,
+        stopped,
+    };
+    for path in [Path::Synchronous, Path::Waiting] {
+        for trial in [
+            trial("loop", FUEL_ENOUGH, "the deadline", over_time),
+            trial("loop", FUEL_LITTLE, "fuel", |error| {
+                trapped(error, Trap::OutOfFuel)
+            }),
+            trial("grow", FUEL_ENOUGH, "the limit on memory", |error| {
+                matches!(error.downcast_ref(), Some(HostStop::Memory { .. }))
+            }),
+            trial("recurse", FUEL_ENOUGH, "the limit on stack", |error| {
+                trapped(error, Trap::StackOverflow)
+            }),
+            trial("trap", FUEL_ENOUGH, "a trap", |error| {
+                trapped(error, Trap::UnreachableCodeReached)
+            }),
+        ] {
+            test.expect(Trial { path, ..trial }).await?;
+        }
+    }
+    let sleep = trial(
         "sleep",
         FUEL_ENOUGH,
         "the deadline on host calls",
-        |error| trapped(error, Trap::Interrupt),
-    )
-    .await
+        over_time,
+    );
+    let path = Path::Waiting;
+    test.expect(Trial { path, ..sleep }).await
 }
 
 fn trapped(error: &wasmtime::Error, expected: Trap) -> bool {
     error.downcast_ref::<Trap>() == Some(&expected)
 }
 
+fn over_time(error: &wasmtime::Error) -> bool {
+    trapped(error, Trap::Interrupt)
+}
+
 struct Test<'a> {
     engine: &'a Engine,
     component: Component,
+    services: Arc<Services>,
 }
 
-impl Test<'_> {
+impl<'a> Test<'a> {
+    fn new(engine: &'a Engine) -> Result<Self, String> {
+        let component =
+            Component::new(engine, GUEST).map_err(|error| format!("load the guest: {error:#}"))?;
+        Ok(Test {
+            engine,
+            component,
+            services: Arc::new(Services {
+                metrics: Arc::new(NoMetrics),
+                models: Arc::new(NoModels),
+                incidents: Arc::new(NoIncidents),
+                states: PolicyStates::default(),
+            }),
+        })
+    }
+
     /// Runs one export and checks that the right limit stopped it.
-    async fn expect(
-        &self,
-        export: &str,
-        fuel: u64,
-        limit: &str,
-        right: impl Fn(&wasmtime::Error) -> bool,
-    ) -> Result<(), String> {
+    async fn expect(&self, trial: Trial) -> Result<(), String> {
+        let Trial {
+            export,
+            path,
+            limit,
+            ..
+        } = trial;
         let begun = Instant::now();
-        match self.call(export, fuel).await {
-            Ok(()) => Err(format!("{limit} did not stop a guest that does `{export}`")),
-            Err(error) if !right(&error) => Err(format!(
-                "a guest that does `{export}` was stopped by something else than {limit}: {error:#}"
+        match self.call(&trial).await {
+            Ok(()) => Err(format!(
+                "{limit} did not stop a guest that does `{export}` ({path:?})"
+            )),
+            Err(error) if !(trial.stopped)(&error) => Err(format!(
+                "a guest that does `{export}` ({path:?}) was stopped by something else than {limit}: {error:#}"
             )),
             Err(_) if begun.elapsed() > PATIENCE => Err(format!(
-                "{limit} took {:?} to stop a guest that does `{export}`",
+                "{limit} took {:?} to stop a guest that does `{export}` ({path:?})",
                 begun.elapsed()
             )),
             Err(_) => Ok(()),
         }
     }
 
-    async fn call(&self, export: &str, fuel: u64) -> wasmtime::Result<()> {
+    async fn call(&self, trial: &Trial) -> wasmtime::Result<()> {
+        let limits = Limits {
+            memory_bytes: MEMORY_BYTES_MAX,
+            ..Limits::default()
+        };
+        let grants = Arc::new(Grants::default());
+        let state = RunState::new("self-test".into(), grants, self.services.clone(), &limits);
+        let mut store = Store::new(self.engine, state);
+        store.limiter(|state| state);
+        run::arm(&mut store, trial.path.into(), DEADLINE, trial.fuel)?;
+
         let mut linker = Linker::new(self.engine);
-        linker.root().func_wrap_async("sleep", |_, (): ()| {
-            Box::new(async {
-                tokio::time::sleep(PATIENCE * 2).await;
-                Ok(())
-            })
-        })?;
-        let mut store = Store::new(self.engine, Limit);
-        store.limiter(|limit| limit);
-        store.set_fuel(fuel)?;
-        store.epoch_deadline_trap();
-        store.set_epoch_deadline(ticks(DEADLINE));
-        let instance = linker
-            .instantiate_async(&mut store, &self.component)
-            .await?;
-        let function = instance.get_typed_func::<(), ()>(&mut store, export)?;
-        let called = tokio::time::timeout(DEADLINE * 2, function.call_async(&mut store, ())).await;
-        called.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
+        match trial.path {
+            Path::Synchronous => {
+                linker.root().func_wrap("sleep", |_, (): ()| Ok(()))?;
+                let instance = linker.instantiate(&mut store, &self.component)?;
+                let function = instance.get_typed_func::<(), ()>(&mut store, trial.export)?;
+                function.call(&mut store, ())
+            }
+            Path::Waiting => {
+                linker.root().func_wrap_async("sleep", |_, (): ()| {
+                    Box::new(async {
+                        tokio::time::sleep(PATIENCE * 2).await;
+                        Ok(())
+                    })
+                })?;
+                let instance = linker
+                    .instantiate_async(&mut store, &self.component)
+                    .await?;
+                let function = instance.get_typed_func::<(), ()>(&mut store, trial.export)?;
+                let called = function.call_async(&mut store, ());
+                let called = tokio::time::timeout(DEADLINE, called).await;
+                called.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
+            }
+        }
     }
 }
 
@@ -200,14 +227,14 @@ mod tests {
             .enable_time()
             .build()
             .unwrap();
-        let component = Component::new(&engine, GUEST).unwrap();
-        let test = Test {
-            engine: &engine,
-            component,
-        };
+        let test = Test::new(&engine).unwrap();
         // With the clock standing still, fuel is what stops the loop.
-        let verdict = runtime.block_on(test.expect("loop", FUEL_LITTLE, "the deadline", |error| {
-            trapped(error, Trap::Interrupt)
+        let verdict = runtime.block_on(test.expect(Trial {
+            export: "loop",
+            path: Path::Synchronous,
+            fuel: FUEL_LITTLE,
+            limit: "the deadline",
+            stopped: over_time,
         }));
         assert!(
             verdict
