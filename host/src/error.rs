@@ -67,16 +67,28 @@ impl std::error::Error for SandboxError {}
 
 /// Why a component was not activated. The revision that served before, if
 /// there was one, still serves.
-#[derive(Debug, thiserror::Error)]
-#[error("activate policy `{policy}`: {kind}")]
+///
+/// Its text holds that of `kind`, so its source is what caused that one.
+#[derive(Debug)]
 pub struct ActivationError {
     /// Name of the policy.
     pub policy: String,
     /// Number of the revision that still serves.
     pub serving: Option<u64>,
     /// What is wrong.
-    #[source]
     pub kind: ActivationErrorKind,
+}
+
+impl fmt::Display for ActivationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "activate policy `{}`: {}", self.policy, self.kind)
+    }
+}
+
+impl std::error::Error for ActivationError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.kind.source()
+    }
 }
 
 /// One mistake in a policy's settings.
@@ -288,4 +300,149 @@ pub enum RollBackError {
         /// Revisions that are ready.
         ready: Vec<u64>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::error::Error;
+
+    /// The texts of an error and of everything that caused it.
+    fn chain(error: &dyn Error) -> Vec<String> {
+        let mut texts = vec![error.to_string()];
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            texts.push(error.to_string());
+            cause = error.source();
+        }
+        texts
+    }
+
+    fn check(error: &dyn Error, cause: Option<&str>) {
+        let texts = chain(error);
+        assert_eq!(texts.get(1).map(String::as_str), cause, "{texts:?}");
+        for (position, text) in texts.iter().enumerate() {
+            let above = &texts[..position];
+            assert!(!above.iter().any(|above| above.contains(text)), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        use ActivationErrorKind as Kind;
+        let sandbox = || SandboxError::text("the sandbox said so");
+        let said = Some("the sandbox said so");
+        let names = || vec!["a".to_owned()];
+        let problem = SettingsProblem {
+            path: "/a".to_owned(),
+            message: "is wrong".to_owned(),
+        };
+        for (kind, cause) in [
+            (Kind::Name("N".to_owned()), None),
+            (
+                Kind::Option {
+                    option: "o",
+                    value: 0,
+                    range: "1",
+                },
+                None,
+            ),
+            (
+                Kind::TooLarge {
+                    bytes: 2,
+                    bytes_max: 1,
+                },
+                None,
+            ),
+            (
+                Kind::TooComplex {
+                    what: "functions",
+                    count: 2,
+                    max: 1,
+                },
+                None,
+            ),
+            (Kind::TooSlow { limit_ms: 1 }, None),
+            (Kind::Busy(2), None),
+            (Kind::Empty, None),
+            (Kind::CoreModule, None),
+            (Kind::NotWasm("00".to_owned()), None),
+            (Kind::Invalid(sandbox()), said),
+            (
+                Kind::ContractVersion {
+                    found: "0.2.0".to_owned(),
+                    offered: "0.1.0",
+                },
+                None,
+            ),
+            (
+                Kind::UnknownImport {
+                    import: "a".to_owned(),
+                    hint: "remove it",
+                },
+                None,
+            ),
+            (
+                Kind::NotGranted {
+                    imports: names(),
+                    grants: names(),
+                },
+                None,
+            ),
+            (
+                Kind::World {
+                    missing: "a".to_owned(),
+                    exports: names(),
+                },
+                None,
+            ),
+            (
+                Kind::MissingPoint {
+                    point: DecisionPoint::Fallback,
+                    exports: vec![DecisionPoint::Threshold],
+                },
+                None,
+            ),
+            (Kind::Link(sandbox()), said),
+            (
+                Kind::Guest {
+                    step: "canary",
+                    kind: FailureKind::Trap,
+                    detail: "unreachable".to_owned(),
+                },
+                None,
+            ),
+            (Kind::Description("no name".to_owned()), None),
+            (Kind::Schema("no object".to_owned()), None),
+            (
+                Kind::Settings {
+                    problems: vec![problem],
+                },
+                None,
+            ),
+            (Kind::Snapshot(sandbox()), said),
+            (Kind::Cancelled, None),
+        ] {
+            let error = ActivationError {
+                policy: "p".to_owned(),
+                serving: Some(1),
+                kind,
+            };
+            let kind = error.kind.to_string();
+            assert!(error.to_string().contains(&kind), "{error}");
+            check(&error, cause);
+        }
+        check(&StartError::Engine(sandbox()), said);
+        let path = || "/data".to_owned();
+        let io = || std::io::Error::other("the disk said so");
+        check(
+            &StartError::Cache {
+                path: path(),
+                source: io(),
+            },
+            Some("the disk said so"),
+        );
+        check(&StartError::CacheNotPrivate { path: path() }, None);
+        check(&StartError::SelfTest("loop".to_owned()), None);
+    }
 }

@@ -6,6 +6,7 @@
 //! store, no admin plane) puts them together like this module does.
 
 use crate::admin::{self, AdminParts, AdminState};
+use crate::chain::chain;
 use crate::config::{Config, ConfigError, Mistake};
 use crate::gateway::{ApplyError, Gateway, GatewayParts, StartError};
 use crate::reload::{Applied, Refused, Reload, Reloader, ReloaderOptions};
@@ -282,18 +283,6 @@ fn problems(error: &ApplyError) -> Vec<String> {
         .iter()
         .map(|problem| chain(problem))
         .collect()
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Launches the gateway of the file at `path`, watched.

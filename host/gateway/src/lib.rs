@@ -36,6 +36,7 @@
 
 pub mod admin;
 pub mod caller;
+mod chain;
 pub mod clock;
 pub mod components;
 pub mod config;

@@ -1,6 +1,7 @@
 //! Errors of the admin API: `{"error": {"message", "code", …}}` with a status.
 
 use super::control::ControlError;
+use crate::chain::chain;
 use crate::store::StoreError;
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -8,7 +9,6 @@ use axum::response::{IntoResponse, Response};
 use backstop::{ActivationError, ActivationErrorKind, RollBackError};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
-use std::error::Error;
 
 /// An error as the API shows it. The admin plane is the operator's: it gets
 /// the whole chain of causes.
@@ -65,22 +65,6 @@ impl IntoResponse for ApiError {
         error.insert("code".into(), self.code.into());
         (self.status, Json(json!({ "error": error }))).into_response()
     }
-}
-
-/// `error` and everything that caused it, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        // Some errors repeat their cause in their own text.
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl From<StoreError> for ApiError {

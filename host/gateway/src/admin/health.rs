@@ -1,7 +1,8 @@
 //! Probes and metrics.
 
-use super::error::{ApiError, chain};
+use super::error::ApiError;
 use super::{AdminState, Check, guard};
+use crate::chain::chain;
 use crate::telemetry::{CONTENT_TYPE, Snapshot};
 use axum::Json;
 use axum::extract::State;

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::{AdminState, now_ms, page};
+use crate::chain::chain;
 use crate::config::ComponentSource;
 use crate::store::Activation;
 use axum::Json;
@@ -259,7 +260,7 @@ async fn note(state: &AdminState, revision: &RevisionInfo, by: &str, source: &st
             tracing::error!(
                 policy = &*revision.policy,
                 revision = revision.number,
-                error = super::error::chain(&error),
+                error = chain(&error),
                 "activation not kept in the history"
             );
             false

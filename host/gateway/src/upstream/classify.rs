@@ -31,6 +31,7 @@ use super::client::ExchangeError;
 use super::headers::relayable;
 use super::retry_after::{rate_limit_reset, retry_after};
 use super::types::{Failure, Relay};
+use crate::chain::chain;
 use crate::openai::error::UpstreamError;
 use backstop_core::fault::FailureClass;
 use bytes::Bytes;
@@ -264,12 +265,6 @@ fn sources<'a>(
         next = error.source();
         Some(error)
     })
-}
-
-/// The whole chain of causes on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<String> = sources(error).map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 #[cfg(test)]
