@@ -344,7 +344,11 @@ impl Host {
         request: ActivationRequest,
         slot: Option<&Slot>,
     ) -> Result<Arc<Revision>, ActivationErrorKind> {
-        let ActivationRequest { options, points } = request;
+        let ActivationRequest {
+            options,
+            points,
+            number_before,
+        } = request;
         check_activation(name, &options, &self.0.options)?;
         let policy: Arc<str> = Arc::from(name);
         let component_digest = component_digest(&component);
@@ -363,7 +367,7 @@ impl Host {
         }
         let info = RevisionInfo {
             policy,
-            number: slot.map_or(1, Slot::next_number),
+            number: slot.map_or(0, Slot::last_number).max(number_before) + 1,
             digest,
             component_digest,
             points: exports,

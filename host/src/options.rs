@@ -256,6 +256,10 @@ pub struct ActivationRequest {
     /// that lacks one of them is refused, for its decisions there would fail
     /// without anybody having been told.
     pub points: Vec<DecisionPoint>,
+    /// The highest number that a revision of this policy ever had, where an
+    /// embedder keeps that longer than the host lives; 0 for none. The new
+    /// revision gets a higher one, so that numbers never mean two things.
+    pub number_before: u64,
 }
 
 impl From<PolicyOptions> for ActivationRequest {

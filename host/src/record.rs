@@ -438,7 +438,8 @@ pub struct Cost {
 pub struct RevisionRef {
     /// Name of the policy, as the operator calls it.
     pub policy: Arc<str>,
-    /// Number of the revision, counted from 1 for each policy.
+    /// Number of the revision, increasing for each policy; from 1, or from
+    /// [`ActivationRequest::number_before`](crate::ActivationRequest).
     pub number: u64,
     /// SHA-256 over component digest, settings, grants and limits, in hex.
     pub digest: Arc<str>,

@@ -190,15 +190,14 @@ impl Slot {
             .cloned()
     }
 
-    /// The number of the next revision.
-    pub(crate) fn next_number(&self) -> u64 {
+    /// The highest number of a revision so far.
+    pub(crate) fn last_number(&self) -> u64 {
         self.history
             .lock()
             .iter()
             .map(|info| info.number)
             .max()
             .unwrap_or(0)
-            + 1
     }
 
     /// Makes `revision` serve. One pointer.

@@ -20,7 +20,8 @@ use std::time::Instant;
 pub struct RevisionInfo {
     /// Name of the policy, as the operator calls it.
     pub policy: Arc<str>,
-    /// Number of the revision, counted from 1 for each policy.
+    /// Number of the revision, increasing for each policy; from 1, or from
+    /// [`ActivationRequest::number_before`](crate::ActivationRequest).
     pub number: u64,
     /// SHA-256 over component digest and options, in hex.
     pub digest: Arc<str>,

@@ -81,6 +81,7 @@ async fn a_component_that_does_not_decide_where_it_is_asked_is_refused() {
             ..PolicyOptions::default()
         },
         points: points.to_vec(),
+        ..ActivationRequest::default()
     };
     let judge = backstop_policies::component("confidence-threshold").unwrap();
     let fallback = [DecisionPoint::Fallback];

@@ -10,6 +10,7 @@ mod apply;
 mod background;
 mod control;
 
+pub(crate) use apply::last_revision;
 pub use apply::{Applied, ApplyError, ApplyProblem};
 
 use crate::caller::Caller;

@@ -4,6 +4,7 @@ use super::error::ApiError;
 use super::{AdminState, now_ms, page};
 use crate::chain::chain;
 use crate::config::ComponentSource;
+use crate::gateway::last_revision;
 use crate::store::Activation;
 use axum::Json;
 use axum::body::Bytes;
@@ -49,8 +50,8 @@ pub(super) struct HistoryQuery {
 }
 
 /// `GET /admin/v1/policies/{name}/history`: activations, newest first, of
-/// earlier processes too. Numbers of revisions begin anew with each process;
-/// `ready` are those that this one can go back to.
+/// earlier processes too. Numbers of revisions go on over restarts; `ready` are
+/// those that this process can go back to.
 pub(super) async fn history(
     State(state): State<AdminState>,
     Path(name): Path<String>,
@@ -141,6 +142,7 @@ pub(super) async fn activate(
     let request = ActivationRequest {
         options: asked.options(serving),
         points: state.control.points(&name),
+        number_before: last_revision(&*state.store, &name).await,
     };
     if asked.check {
         let revision = state.host.check(&name, component, request).await?;

@@ -9,7 +9,7 @@ use super::{Gateway, Shared};
 use crate::components::{self, ComponentError};
 use crate::config::{Config, Name, Policy};
 use crate::plant::{Machines, Plant};
-use crate::store::Activation;
+use crate::store::{Activation, Store};
 use crate::upstream::TargetError;
 use backstop::record::DecisionPoint;
 use backstop::{ActivationError, ActivationRequest, PolicyOptions, RevisionInfo};
@@ -117,10 +117,11 @@ struct Change<'a> {
 }
 
 impl Change<'_> {
-    fn request(&self) -> ActivationRequest {
+    fn request(&self, number_before: u64) -> ActivationRequest {
         ActivationRequest {
             options: self.spec.options.clone(),
             points: self.points.clone(),
+            number_before,
         }
     }
 }
@@ -158,7 +159,7 @@ impl Gateway {
                 let component = change.component.clone();
                 let checked = shared
                     .host
-                    .check(&change.spec.name, component, change.request());
+                    .check(&change.spec.name, component, change.request(0));
                 problems.extend(checked.await.err().map(ApplyProblem::Activation));
             }
         }
@@ -246,12 +247,13 @@ async fn activate(
     let mut activated = Vec::new();
     let mut problems = Vec::new();
     for change in changes {
+        let number_before = last_revision(&*shared.store, &change.spec.name).await;
         let activation = shared
             .host
             .activate(
                 &change.spec.name,
                 change.component.clone(),
-                change.request(),
+                change.request(number_before),
             )
             .await;
         match activation {
@@ -265,6 +267,19 @@ async fn activate(
         undo(shared, &activated);
         Err(problems.into())
     }
+}
+
+/// The number after which revisions of `policy` are counted on. Without a store
+/// that tells, they begin anew: an activation does not wait for a disk.
+pub(crate) async fn last_revision(store: &dyn Store, policy: &str) -> u64 {
+    store.last_revision(policy).await.unwrap_or_else(|error| {
+        tracing::warn!(
+            policy,
+            error = &error as &dyn std::error::Error,
+            "failed to find the last revision; its numbers may be given twice"
+        );
+        0
+    })
 }
 
 /// Takes activations back: to the revision before, or away where there was none.

@@ -226,7 +226,7 @@ pub struct Activation {
     pub id: u64,
     /// The policy.
     pub policy: String,
-    /// Number of the revision within the process that activated it.
+    /// Number of the revision: a roll-back has that of an earlier activation.
     pub revision: u64,
     /// The revision's digest.
     pub digest: String,
@@ -481,6 +481,14 @@ pub trait Store: Send + Sync + 'static {
         policy: &str,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<Activation>, StoreError>>;
+
+    /// The highest number of a revision among the activations of a policy that
+    /// are kept; 0 when there is none.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn last_revision(&self, policy: &str) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Writes and takes back, to see that the store works.
     ///

@@ -291,6 +291,17 @@ impl Store for SqliteStore {
         }))
     }
 
+    fn last_revision(&self, policy: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let policy = policy.to_owned();
+        // The writer's queue: what was noted before counts.
+        Box::pin(
+            self.writer
+                .submit("find the last revision", move |connection| {
+                    history::last_revision(connection, &policy)
+                }),
+        )
+    }
+
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         let path = self.path.clone();
         Box::pin(self.writer.submit("check", move |connection| {

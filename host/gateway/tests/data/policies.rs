@@ -366,6 +366,32 @@ async fn a_configuration_is_applied_whole_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn revisions_are_counted_on_after_a_restart() {
+    let small = Model::start(sure(0.9)).await;
+    let text = judged(small.addr, small.addr, BAND);
+    let lower = text.replace("accept_at = 0.8", "accept_at = 0.4");
+    let gateway = Running::start(&text).await;
+    let path = Path::new("/nowhere");
+    gateway.gateway.apply(config(&lower, path)).await.unwrap();
+    let (dir, _) = gateway.stop().await;
+
+    let gateway = Running::start_in(&text, dir).await;
+    let numbers = async |policy: &str| -> Vec<u64> {
+        let history = gateway.store.activations(policy, 10).await.unwrap();
+        history.iter().rev().map(|a| a.revision).collect()
+    };
+    assert_eq!(numbers("confidence").await, [1, 2, 3]);
+    assert_eq!(numbers("layered").await, [1, 2]);
+    let serving = |policy| gateway.gateway.host().policy(policy).unwrap().serving();
+    assert_eq!(serving("confidence").number, 3);
+
+    // What this process counts goes on from there.
+    gateway.gateway.apply(config(&lower, path)).await.unwrap();
+    assert_eq!(numbers("confidence").await, [1, 2, 3, 4]);
+    assert_eq!(serving("layered").number, 2);
+}
+
+#[tokio::test]
 async fn breakers_outlive_a_reload_that_does_not_change_their_model() {
     let small = Model::start(Says::Status(500, None)).await;
     let large = Model::start(sure(0.95)).await;

@@ -271,6 +271,13 @@ pub(super) fn add_activation(
     Ok(())
 }
 
+pub(super) fn last_revision(connection: &Connection, policy: &str) -> Result<u64, OpError> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT MAX(revision) FROM activations WHERE policy = ?1")?
+        .query_row(params![policy], |row| row.get(0))?;
+    Ok(last.map_or(0, i64::cast_unsigned))
+}
+
 pub(super) fn activations(
     connection: &Connection,
     policy: &str,

@@ -115,8 +115,11 @@ async fn everything_survives_a_restart() {
     let events = store.rollout_events(Some("m"), 10).await.unwrap();
     assert_eq!(events, [event]);
     assert_eq!(store.rollout_events(None, 10).await.unwrap(), events);
-    assert_eq!(store.activations("p", 10).await.unwrap(), [activation]);
+    let kept = store.activations("p", 10).await.unwrap();
+    assert_eq!(kept, [activation.clone()]);
     assert!(store.activations("q", 10).await.unwrap().is_empty());
+    assert_eq!(store.last_revision("p").await.unwrap(), activation.revision);
+    assert_eq!(store.last_revision("q").await.unwrap(), 0);
     store.check().await.unwrap();
 }
 
