@@ -2,13 +2,15 @@
 
 use backstop::record::{HostCall, RunOutcome};
 use backstop::{
-    ActivationErrorKind, ActivationRequest, DecisionPoint, DecisionRecord, Difference, Grants,
-    Host, HostOptions, Isolation, PolicyOptions, RollBackError,
+    ActivationErrorKind, ActivationRequest, DecisionPoint, DecisionRecord, Difference, FailureKind,
+    Grants, Host, HostOptions, Isolation, PolicyOptions, RollBackError,
 };
 use backstop_tests::facts;
 use backstop_tests::guest::HOSTILE;
 use backstop_tests::sources::{Models, Rates};
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -191,6 +193,66 @@ async fn compiled_code_is_read_back_and_a_changed_file_is_not() {
     assert_eq!(files().len(), 2, "compiled anew");
 }
 
+/// What a start reads back is what it runs: with the compiled code of two
+/// revisions exchanged in the folder, the second start decides by the other's.
+#[tokio::test]
+async fn a_second_start_runs_the_compiled_code_of_the_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache_dir = dir.path().join("code");
+    let start = || {
+        host_with(HostOptions {
+            cache_dir: Some(cache_dir.clone()),
+            ..HostOptions::default()
+        })
+    };
+    let files = || -> BTreeSet<PathBuf> {
+        std::fs::read_dir(&cache_dir)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect()
+    };
+    let misdeed = |misdeed: &str| PolicyOptions {
+        settings: json!({ "misdeed": misdeed }),
+        ..options(0)
+    };
+    let host = start();
+    // The instrumented component is the same for all settings, so the second
+    // and the third activation write one file each.
+    host.activate("p", HOSTILE, misdeed("none")).await.unwrap();
+    let first = files();
+    host.activate("p", HOSTILE, misdeed("trap")).await.unwrap();
+    let second = files();
+    host.activate("p", HOSTILE, misdeed("no-steps"))
+        .await
+        .unwrap();
+    let third = files();
+    let [trap] = &Vec::from_iter(second.difference(&first))[..] else {
+        panic!("{second:?}")
+    };
+    let [no_steps] = &Vec::from_iter(third.difference(&second))[..] else {
+        panic!("{third:?}")
+    };
+    let aside = dir.path().join("aside");
+    std::fs::rename(trap, &aside).unwrap();
+    std::fs::rename(no_steps, trap).unwrap();
+    std::fs::rename(&aside, no_steps).unwrap();
+
+    let host = start();
+    for (activated, runs) in [
+        ("trap", FailureKind::InvalidOutput),
+        ("no-steps", FailureKind::Trap),
+    ] {
+        let activated = misdeed(activated);
+        host.activate("p", HOSTILE, activated).await.unwrap();
+        let outcome = &decide(&host).await.outcome;
+        assert!(
+            matches!(outcome, RunOutcome::Failed { kind, .. } if *kind == runs),
+            "{outcome:?}"
+        );
+    }
+    assert_eq!(files(), third, "nothing was compiled");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_folder_that_others_may_write_to_holds_no_compiled_code() {
@@ -232,6 +294,28 @@ async fn warm_instances_decide_as_fresh_ones_and_are_retired_on_failure() {
             panic!("{outcome:?}")
         };
         assert!(detail.contains("unreachable"), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_warm_instance_keeps_its_memory_and_a_fresh_one_has_none() {
+    let host = host();
+    let mut counting = options(0);
+    counting.settings = json!({"misdeed": "count-in-memory"});
+    for (isolation, expected) in [
+        (Isolation::Fresh, ["0", "0", "0"]),
+        (Isolation::Warm, ["0", "1", "2"]),
+    ] {
+        counting.isolation = isolation;
+        host.activate("p", HOSTILE, counting.clone()).await.unwrap();
+        let mut counted = Vec::new();
+        for _ in 0..3 {
+            match &decide(&host).await.outcome {
+                RunOutcome::Abstained { reason } => counted.push(reason.clone()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(counted, expected, "{isolation:?}");
     }
 }
 

@@ -7,6 +7,7 @@ use backstop_sdk::{
     Abstain, Answer, Assessment, CallStep, Context, Fallback, Plan, Policy, Problems, Request,
     Rollback, Rollout, Threshold, Verdict, export, log, metrics, models, settings, state,
 };
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What to do.
 #[settings]
@@ -108,6 +109,11 @@ impl Fallback for Hostile {
             "count" => {
                 let count = state::add("count", 1, 0);
                 return Err(Abstain::because(format!("{count:?}")));
+            }
+            "count-in-memory" => {
+                static DECISIONS: AtomicU32 = AtomicU32::new(0);
+                let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
+                return Err(Abstain::because(format!("{before}")));
             }
             "unknown-model" => return Ok(Plan::new().call("gpt-imaginary", "why not")),
             "no-steps" => return Ok(Plan::new()),
