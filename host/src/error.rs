@@ -300,6 +300,19 @@ pub enum RollBackError {
         /// Revisions that are ready.
         ready: Vec<u64>,
     },
+    /// The revision does not decide where the policy is asked now.
+    #[error(
+        "revision {number} of policy `{policy}` does not decide at `{point}`, where the policy is \
+         asked; name another revision, or bind another policy there first"
+    )]
+    MissingPoint {
+        /// The policy.
+        policy: String,
+        /// The revision that would have served.
+        number: u64,
+        /// The first decision point that is missing.
+        point: DecisionPoint,
+    },
 }
 
 #[cfg(test)]

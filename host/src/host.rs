@@ -7,7 +7,8 @@ use crate::failure;
 use crate::load::{GUEST_STEPS, Loaded, Loader};
 use crate::options::{ActivationRequest, HostOptions, OnFailure, PolicyOptions};
 use crate::record::{
-    DecidedBy, DecisionId, DecisionRecord, Input, Moment, Output, Records, RunOutcome,
+    DecidedBy, DecisionId, DecisionPoint, DecisionRecord, Input, Moment, Output, Records,
+    RunOutcome,
 };
 use crate::registry::{Consequence, PolicyHandle, PolicyStatus, Registry, Slot};
 use crate::replay::{self, Difference, ReplayCursor};
@@ -414,7 +415,22 @@ impl Host {
     ///
     /// When there is no such policy or no such ready revision. Nothing changes.
     pub fn roll_back(&self, name: &str, to: Option<u64>) -> Result<RevisionInfo, RollBackError> {
-        let info = self.0.registry.roll_back(name, to)?;
+        self.roll_back_where_asked(name, to, &[])
+    }
+
+    /// As [`Host::roll_back`], for an embedder that asks the policy at `points`:
+    /// a revision that does not decide at all of them is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::roll_back`], and when it does not. Nothing changes.
+    pub fn roll_back_where_asked(
+        &self,
+        name: &str,
+        to: Option<u64>,
+        points: &[DecisionPoint],
+    ) -> Result<RevisionInfo, RollBackError> {
+        let info = self.0.registry.roll_back(name, to, points)?;
         tracing::info!(policy = name, revision = info.number, "policy rolled back");
         Ok(info)
     }

@@ -234,7 +234,11 @@ impl Slot {
         *self.last_activation_error.lock() = None;
     }
 
-    fn roll_back(&self, to: Option<u64>) -> Result<Arc<Revision>, RollBackError> {
+    fn roll_back(
+        &self,
+        to: Option<u64>,
+        points: &[DecisionPoint],
+    ) -> Result<Arc<Revision>, RollBackError> {
         let mut ready = self.ready.lock();
         let serving = ready.len() - 1;
         let position = match to {
@@ -253,6 +257,14 @@ impl Slot {
             }
         };
         let target = ready[position].clone();
+        let exports = &target.info.points;
+        if let Some(point) = points.iter().find(|point| !exports.contains(point)) {
+            return Err(RollBackError::MissingPoint {
+                policy: self.name.to_string(),
+                number: target.info.number,
+                point: *point,
+            });
+        }
         if position != serving {
             // Whoever goes back has rejected what served: it stays ready, but
             // nothing returns to it by itself.
@@ -436,11 +448,13 @@ impl Registry {
         &self,
         name: &str,
         to: Option<u64>,
+        points: &[DecisionPoint],
     ) -> Result<RevisionInfo, RollBackError> {
         let slot = self
             .get(name)
             .ok_or_else(|| RollBackError::UnknownPolicy(name.to_owned()))?;
-        slot.roll_back(to).map(|revision| revision.info.clone())
+        slot.roll_back(to, points)
+            .map(|revision| revision.info.clone())
     }
 
     pub(crate) fn statuses(&self, now_ms: u64) -> Vec<PolicyStatus> {

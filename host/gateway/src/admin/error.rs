@@ -110,6 +110,7 @@ impl From<RollBackError> for ApiError {
             RollBackError::NoPrevious(_) | RollBackError::NotReady { .. } => {
                 (StatusCode::CONFLICT, "not_ready")
             }
+            RollBackError::MissingPoint { .. } => (StatusCode::CONFLICT, "missing_point"),
         };
         ApiError::new(status, code, error.to_string())
     }

@@ -246,7 +246,8 @@ pub(super) async fn roll_back(
         serde_json::from_slice(&body)
             .map_err(|error| ApiError::invalid(format!("roll-back request: {error}")))?
     };
-    let revision = state.host.roll_back(&name, asked.to)?;
+    let points = state.control.points(&name);
+    let revision = state.host.roll_back_where_asked(&name, asked.to, &points)?;
     let by = asked.by.as_deref().unwrap_or(NOBODY);
     let noted = note(&state, &revision, by, "roll-back").await;
     Ok(Json(json!({"revision": revision, "history_kept": noted})))

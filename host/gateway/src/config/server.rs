@@ -108,7 +108,7 @@ pub(super) static SANDBOX: Schema = Schema {
             name: "instances_max",
             kind: Kind::Integer(1, 4_096),
             default: Default::Integer(256),
-            about: "Decisions that may run at the same time; others wait within their deadline.",
+            about: "Decisions that may run at the same time, three quarters of them for policies that wait for models; others wait half a second at most.",
         },
         Key {
             name: "memory_bytes_max",

@@ -132,6 +132,17 @@ async fn a_component_that_lacks_a_point_in_use_is_refused_and_the_last_revision_
     let (_, one) = kit.get("/admin/v1/policies/p").await;
     assert_eq!(one["serving"]["number"], 1);
     kit.decide("chat").await;
+
+    // Neither is it gone back to, once another is asked elsewhere.
+    *kit.control.points.lock() = vec![DecisionPoint::Threshold];
+    let (status, body) = kit.post("/admin/v1/policies/p/activate", judge).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    let path = "/admin/v1/policies/p/rollback";
+    let (status, body) = kit.post(path, json!({})).await;
+    assert_eq!(status, StatusCode::CONFLICT, "{body}");
+    assert_eq!(body["error"]["code"], "missing_point", "{body}");
+    let (_, one) = kit.get("/admin/v1/policies/p").await;
+    assert_eq!(one["serving"]["number"], 2);
 }
 
 #[tokio::test]

@@ -116,7 +116,7 @@ async fn everything_survives_a_restart() {
     assert_eq!(events, [event]);
     assert_eq!(store.rollout_events(None, 10).await.unwrap(), events);
     let kept = store.activations("p", 10).await.unwrap();
-    assert_eq!(kept, [activation.clone()]);
+    assert_eq!(kept, std::slice::from_ref(&activation));
     assert!(store.activations("q", 10).await.unwrap().is_empty());
     assert_eq!(store.last_revision("p").await.unwrap(), activation.revision);
     assert_eq!(store.last_revision("q").await.unwrap(), 0);
