@@ -1,34 +1,37 @@
-//! The host: loads policies, activates revisions, asks for decisions.
+//! The host: asks policies for decisions, and knows how they are doing.
+//!
+//! How it is put together stands in `builder`, how a component becomes the
+//! revision that serves in `activation`, how recorded decisions are run again
+//! in `replayer`.
 
-use crate::cache::CodeCache;
-use crate::engine;
-use crate::error::{ActivationError, ActivationErrorKind, RollBackError, StartError};
+mod activation;
+mod builder;
+mod replayer;
+
+pub use builder::HostBuilder;
+pub use replayer::Replayer;
+
+use crate::error::RollBackError;
 use crate::failure;
-use crate::load::{GUEST_STEPS, Loaded, Loader};
-use crate::options::{ActivationRequest, HostOptions, OnFailure, PolicyOptions};
+use crate::load::Loader;
+use crate::options::{HostOptions, OnFailure};
 use crate::record::{
     DecidedBy, DecisionId, DecisionPoint, DecisionRecord, Input, Moment, Output, Records,
     RunOutcome,
 };
 use crate::registry::{Consequence, PolicyHandle, PolicyStatus, Registry, Slot};
-use crate::replay::{self, Difference, ReplayCursor};
-use crate::revision::{Revision, RevisionInfo, component_digest, revision_digest};
+use crate::revision::{Revision, RevisionInfo};
 use crate::room::Room;
 use crate::run::Run;
 use crate::run_state::Mode;
-use crate::selftest;
-use crate::services::{PolicyStates, Services};
-use crate::sources::{
-    IncidentReport, IncidentSink, MetricsSource, ModelCaller, NoIncidents, NoMetrics, NoModels,
-    Severity,
-};
+use crate::services::Services;
+use crate::sources::{IncidentReport, Severity};
 use backstop_core::input::{AnswerFacts, RequestFacts, RolloutFacts};
 use backstop_core::plan::Plan;
 use backstop_core::rollout::Assessment;
 use backstop_core::verdict::Verdict;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Mutex, Semaphore};
 
 /// Runs policies. Cheap to clone; all clones are the same host.
@@ -74,338 +77,9 @@ pub struct Decision<T> {
     pub record: Arc<DecisionRecord>,
 }
 
-/// Puts a [`Host`] together.
-pub struct HostBuilder {
-    options: HostOptions,
-    metrics: Arc<dyn MetricsSource>,
-    models: Arc<dyn ModelCaller>,
-    incidents: Arc<dyn IncidentSink>,
-    clock: Clock,
-}
-
-impl HostBuilder {
-    /// Sets the options.
-    #[must_use]
-    pub fn options(mut self, options: HostOptions) -> Self {
-        self.options = options;
-        self
-    }
-
-    /// Sets where metrics come from; without, queries are `unavailable`.
-    #[must_use]
-    pub fn metrics(mut self, metrics: Arc<dyn MetricsSource>) -> Self {
-        self.metrics = metrics;
-        self
-    }
-
-    /// Sets who calls models for policies; without, calls are `unavailable`.
-    #[must_use]
-    pub fn models(mut self, models: Arc<dyn ModelCaller>) -> Self {
-        self.models = models;
-        self
-    }
-
-    /// Sets who takes incidents; without, they are logged.
-    #[must_use]
-    pub fn incidents(mut self, incidents: Arc<dyn IncidentSink>) -> Self {
-        self.incidents = incidents;
-        self
-    }
-
-    /// Sets the clock: milliseconds since the Unix epoch. Must be the one that
-    /// the metrics were recorded with, or windows look at the wrong time.
-    /// Without, it is the system's.
-    #[must_use]
-    pub fn clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
-        self
-    }
-
-    /// Builds the host and lets its limits prove themselves: built-in guests
-    /// that loop, grow, recurse, trap and sleep must all be stopped. Takes
-    /// some 100 ms.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError`]; nothing stays behind.
-    pub fn build(self) -> Result<Host, StartError> {
-        check(&self.options)?;
-        let engine = engine::build(&self.options)
-            .map_err(|error| StartError::Engine(crate::error::SandboxError::new(&error)))?;
-        selftest::run(&engine)?;
-        let services = Arc::new(Services {
-            metrics: self.metrics,
-            models: self.models,
-            incidents: self.incidents,
-            states: PolicyStates::default(),
-        });
-        let cache = self
-            .options
-            .cache_dir
-            .as_deref()
-            .map(CodeCache::open)
-            .transpose()?;
-        let loader = Loader {
-            engine,
-            cache,
-            services: services.clone(),
-            component_bytes_max: self.options.component_bytes_max,
-        };
-        Ok(Host(Arc::new(Inner {
-            loader: Arc::new(loader),
-            services,
-            registry: Registry::new(self.options.revisions_kept),
-            records: Records::new(self.options.records_max, RECORDS_BYTES_MAX),
-            room: Room::new(self.options.instances_max),
-            next_id: AtomicU64::new(first_id((self.clock)())),
-            activation: Mutex::new(()),
-            loads: Arc::new(Semaphore::new(LOADS_MAX)),
-            clock: self.clock,
-            options: self.options,
-        })))
-    }
-}
-
-fn check(options: &HostOptions) -> Result<(), StartError> {
-    let in_range = |option, value: u64, min: u64, max: u64, range| {
-        if (min..=max).contains(&value) {
-            Ok(())
-        } else {
-            Err(StartError::Option {
-                option,
-                value,
-                range,
-            })
-        }
-    };
-    in_range(
-        "instances_max",
-        options.instances_max.into(),
-        1,
-        4_096,
-        "1 to 4,096",
-    )?;
-    in_range(
-        "memory_bytes_max",
-        options.memory_bytes_max as u64,
-        64 << 10,
-        256 << 20,
-        "64 KiB to 256 MiB",
-    )?;
-    in_range(
-        "component_bytes_max",
-        options.component_bytes_max as u64,
-        1,
-        256 << 20,
-        "1 byte to 256 MiB",
-    )?;
-    in_range(
-        "load_ms_max",
-        options.load_ms_max.into(),
-        1,
-        600_000,
-        "1 to 600,000",
-    )?;
-    in_range(
-        "revisions_kept",
-        options.revisions_kept as u64,
-        3,
-        16,
-        "3 to 16",
-    )?;
-    in_range(
-        "records_max",
-        options.records_max as u64,
-        1,
-        10_000_000,
-        "1 to 10,000,000",
-    )
-}
-
-/// Components that are loaded at once. One that is given up goes on until it
-/// is done, and must not keep the others out.
-const LOADS_MAX: usize = 2;
-
-/// Bytes of host calls that the records in memory hold together: usual ones
-/// take less than 1 KiB, so this is no limit for them but for policies that
-/// read bodies and call models.
-const RECORDS_BYTES_MAX: usize = 64 << 20;
-
-/// Identifiers begin with the time of the start, so that they stay unique and
-/// increasing across restarts: a million decisions for each millisecond.
-fn first_id(now_ms: u64) -> u64 {
-    now_ms << 20
-}
-
-fn system_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 impl Host {
-    /// Begins to put a host together.
-    pub fn builder() -> HostBuilder {
-        HostBuilder {
-            options: HostOptions::default(),
-            metrics: Arc::new(NoMetrics),
-            models: Arc::new(NoModels),
-            incidents: Arc::new(NoIncidents),
-            clock: Arc::new(system_ms),
-        }
-    }
-
     fn now_ms(&self) -> u64 {
         (self.0.clock)()
-    }
-
-    /// Loads a component and makes it serve as the newest revision of the
-    /// policy `name`: inspect, compile, check world and imports, link grants,
-    /// describe, configure, canary call, swap. Work that takes long is done on
-    /// tokio's threads for blocking work, and given up after
-    /// [`HostOptions::load_ms_max`]. A component and options that are
-    /// ready already are not loaded again. `request` is the policy's options,
-    /// or an [`ActivationRequest`] that also says where the policy is asked.
-    ///
-    /// # Errors
-    ///
-    /// The step that failed. What served before still serves, and
-    /// [`PolicyStatus::last_activation_error`] tells.
-    pub async fn activate(
-        &self,
-        name: &str,
-        component: impl Into<Arc<[u8]>>,
-        request: impl Into<ActivationRequest>,
-    ) -> Result<RevisionInfo, ActivationError> {
-        let _one = self.0.activation.lock().await;
-        let slot = self.0.registry.get(name);
-        match self
-            .prepare(name, component.into(), request.into(), slot.as_deref())
-            .await
-        {
-            Ok(revision) => {
-                let info = revision.info.clone();
-                self.0.registry.activate(revision);
-                tracing::info!(
-                    policy = name,
-                    revision = info.number,
-                    digest = &*info.digest,
-                    "policy activated"
-                );
-                Ok(info)
-            }
-            Err(kind) => {
-                let serving = slot.as_ref().map(|slot| slot.current().info.number);
-                let error = ActivationError {
-                    policy: name.to_owned(),
-                    serving,
-                    kind,
-                };
-                if let Some(slot) = slot {
-                    *slot.last_activation_error.lock() = Some(error.to_string());
-                }
-                tracing::warn!(policy = name, serving, %error, "policy not activated");
-                Err(error)
-            }
-        }
-    }
-
-    /// Goes through all steps of an activation but the swap.
-    ///
-    /// # Errors
-    ///
-    /// As [`Host::activate`]; nothing is changed or noted either way.
-    pub async fn check(
-        &self,
-        name: &str,
-        component: impl Into<Arc<[u8]>>,
-        request: impl Into<ActivationRequest>,
-    ) -> Result<RevisionInfo, ActivationError> {
-        let prepared = self
-            .prepare(name, component.into(), request.into(), None)
-            .await;
-        prepared
-            .map(|revision| revision.info.clone())
-            .map_err(|kind| ActivationError {
-                policy: name.to_owned(),
-                serving: self
-                    .0
-                    .registry
-                    .get(name)
-                    .map(|slot| slot.current().info.number),
-                kind,
-            })
-    }
-
-    async fn prepare(
-        &self,
-        name: &str,
-        component: Arc<[u8]>,
-        request: ActivationRequest,
-        slot: Option<&Slot>,
-    ) -> Result<Arc<Revision>, ActivationErrorKind> {
-        let ActivationRequest {
-            options,
-            points,
-            number_before,
-        } = request;
-        check_activation(name, &options, &self.0.options)?;
-        let policy: Arc<str> = Arc::from(name);
-        let component_digest = component_digest(&component);
-        let digest = revision_digest(&component_digest, &options);
-        let ready = slot.and_then(|slot| slot.ready_with_digest(&digest));
-        let (image, description) = match ready {
-            Some(ready) => (ready.image().clone(), ready.info.description.clone()),
-            None => {
-                let loaded = self.load(policy.clone(), component, &options).await?;
-                (Arc::new(loaded.image), loaded.description)
-            }
-        };
-        let exports = image.points();
-        if let Some(point) = points.into_iter().find(|point| !exports.contains(point)) {
-            return Err(ActivationErrorKind::MissingPoint { point, exports });
-        }
-        let info = RevisionInfo {
-            policy,
-            number: slot.map_or(0, Slot::last_number).max(number_before) + 1,
-            digest,
-            component_digest,
-            points: exports,
-            description,
-            options,
-            activated_ms: self.now_ms(),
-        };
-        Ok(Arc::new(Revision::new(info, image)))
-    }
-
-    /// Loads on a thread for blocking work, and gives up when that takes too
-    /// long: whoever activates holds up all other activations. The thread
-    /// cannot be stopped; it keeps its permit until it is done, and its result
-    /// is dropped.
-    async fn load(
-        &self,
-        policy: Arc<str>,
-        component: Arc<[u8]>,
-        options: &PolicyOptions,
-    ) -> Result<Loaded, ActivationErrorKind> {
-        let guest_ms = GUEST_STEPS * u64::from(options.limits.load_deadline_ms);
-        let limit_ms = u64::from(self.0.options.load_ms_max) + guest_ms;
-        let limit = Duration::from_millis(limit_ms);
-        let permit = tokio::time::timeout(limit, self.0.loads.clone().acquire_owned()).await;
-        let Ok(Ok(permit)) = permit else {
-            return Err(ActivationErrorKind::Busy(LOADS_MAX));
-        };
-        let (loader, options) = (self.0.loader.clone(), options.clone());
-        let load = tokio::task::spawn_blocking(move || {
-            let loaded = loader.load(&policy, &component, &options);
-            drop(permit);
-            loaded
-        });
-        match tokio::time::timeout(limit, load).await {
-            Ok(loaded) => loaded.map_err(|_| ActivationErrorKind::Cancelled)?,
-            Err(_) => Err(ActivationErrorKind::TooSlow { limit_ms }),
-        }
     }
 
     /// Makes a former revision serve again: the previous one, or the one with
@@ -689,132 +363,4 @@ impl Host {
             tracing::error!(error, "incident not raised");
         }
     }
-
-    /// Runs a recorded decision again with `component` and `options`, and
-    /// returns the first difference from the record; none when every host
-    /// call, the outcome, the returned value and the fuel are the same.
-    ///
-    /// A record of [`Isolation::Warm`](crate::Isolation::Warm) replays on a
-    /// fresh instance, so a guest that keeps something in its memory differs.
-    ///
-    /// # Errors
-    ///
-    /// When the component cannot be loaded.
-    pub async fn replayer(
-        &self,
-        component: impl Into<Arc<[u8]>>,
-        options: PolicyOptions,
-    ) -> Result<Replayer, ActivationError> {
-        let kind_of = |kind| ActivationError {
-            policy: REPLAY.to_owned(),
-            serving: None,
-            kind,
-        };
-        let revision = self
-            .prepare(REPLAY, component.into(), options.into(), None)
-            .await
-            .map_err(kind_of)?;
-        Ok(Replayer {
-            host: self.clone(),
-            revision,
-        })
-    }
-}
-
-/// Name under which components are loaded for replay.
-const REPLAY: &str = "replay";
-
-/// A component, loaded to replay recorded decisions.
-pub struct Replayer {
-    host: Host,
-    revision: Arc<Revision>,
-}
-
-impl Replayer {
-    /// Replays one record; the first difference, or none.
-    pub async fn replay(&self, record: Arc<DecisionRecord>) -> Option<Difference> {
-        if record.outcome == RunOutcome::Suspended {
-            return None;
-        }
-        let cursor = ReplayCursor::new(record.clone());
-        let (input, moment) = (record.input.clone(), record.moment);
-        let inner = &self.host.0;
-        let (run, cursor) = self
-            .revision
-            .run(
-                &inner.services,
-                &inner.room,
-                Mode::Replay(cursor),
-                input,
-                moment,
-            )
-            .await;
-        match cursor {
-            Some(cursor) => replay::compare(&record, cursor, &run),
-            None => Some(Difference::Outcome {
-                recorded: record.outcome.clone(),
-                replayed: run.outcome,
-            }),
-        }
-    }
-
-    /// The revision that replays: its digest tells whether it is the one of
-    /// the record.
-    pub fn revision(&self) -> &RevisionInfo {
-        &self.revision.info
-    }
-}
-
-fn check_activation(
-    name: &str,
-    options: &PolicyOptions,
-    host: &HostOptions,
-) -> Result<(), ActivationErrorKind> {
-    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'_';
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-        let name = backstop_core::text::sanitize(name.to_owned(), 64);
-        return Err(ActivationErrorKind::Name(name));
-    }
-    let in_range = |option, value: u64, min: u64, max: u64, range| {
-        if (min..=max).contains(&value) {
-            Ok(())
-        } else {
-            Err(ActivationErrorKind::Option {
-                option,
-                value,
-                range,
-            })
-        }
-    };
-    let limits = &options.limits;
-    in_range(
-        "limits.deadline_ms",
-        limits.deadline_ms.unwrap_or(1).into(),
-        1,
-        60_000,
-        "1 to 60,000",
-    )?;
-    in_range(
-        "limits.load_deadline_ms",
-        limits.load_deadline_ms.into(),
-        1,
-        60_000,
-        "1 to 60,000",
-    )?;
-    in_range("limits.fuel", limits.fuel, 1, u64::MAX, "at least 1")?;
-    in_range(
-        "limits.host_calls",
-        limits.host_calls.into(),
-        1,
-        1 << 20,
-        "1 to 1,048,576",
-    )?;
-    let memory_max = host.memory_bytes_max as u64;
-    in_range(
-        "limits.memory_bytes",
-        limits.memory_bytes as u64,
-        64 << 10,
-        memory_max,
-        "64 KiB to the host's `memory_bytes_max`",
-    )
 }
