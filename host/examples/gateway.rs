@@ -148,10 +148,10 @@ async fn ask(State(gateway): State<Gateway>, question: String) -> impl IntoRespo
         body: None,
     };
     let sorry = Step {
-        action: Action::Rules("sorry".to_owned()),
+        action: Action::Rules("sorry".into()),
         reason: "default".to_owned(),
     };
-    let default = Plan { steps: vec![sorry] };
+    let default = Arc::new(Plan { steps: vec![sorry] });
     let decision = gateway
         .host
         .decide_fallback(&gateway.policy, Arc::new(facts), &default)
@@ -161,8 +161,8 @@ async fn ask(State(gateway): State<Gateway>, question: String) -> impl IntoRespo
     if let Ok(id) = decision.record.id.to_string().parse() {
         headers.insert("x-backstop-decision", id);
     }
-    for step in decision.value.steps {
-        match step.action {
+    for step in &decision.value.steps {
+        match &step.action {
             Action::Call(call) => {
                 let answer = gateway.call(&call.model, &question);
                 gateway.counts.note(&call.model, answer.is_none());

@@ -6,11 +6,13 @@
 use crate::bindings::{fallback, lifecycle, rollback, threshold, types};
 use crate::record::Output;
 use backstop_core::fault::FailureClasses;
+use backstop_core::input::RequestFacts;
 use backstop_core::plan::{Action, CallStep, Plan, RaceStep, Step};
 use backstop_core::rollout::{Assessment, Directive};
 use backstop_core::text::{REASON_BYTES_MAX, sanitize};
 use backstop_core::verdict::{Outcome, Verdict};
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// What a guest's decision function returns.
 pub(crate) type Returned<T> = Result<T, types::Abstention>;
@@ -24,24 +26,31 @@ pub(crate) fn abstention(abstention: types::Abstention) -> String {
     reason(abstention.reason)
 }
 
-pub(crate) fn plan(plan: fallback::Plan) -> Output {
+/// Names are taken from `request` where it has them, which it nearly always
+/// does: records are kept by the thousand, and a name that they share is not
+/// allocated, and later freed, for each.
+pub(crate) fn plan(plan: fallback::Plan, request: &RequestFacts) -> Output {
     let steps = plan.steps.into_iter().map(|step| Step {
-        action: action(step.action),
+        action: action(step.action, request),
         reason: reason(step.reason),
     });
-    Output::Plan(Plan {
+    Output::Plan(Arc::new(Plan {
         steps: steps.collect(),
-    })
+    }))
 }
 
-fn action(action: fallback::Action) -> Action {
+fn action(action: fallback::Action, request: &RequestFacts) -> Action {
     match action {
-        fallback::Action::Call(step) => Action::Call(call(step)),
+        fallback::Action::Call(step) => Action::Call(call(step, request)),
         fallback::Action::Race(race) => Action::Race(RaceStep {
-            calls: race.calls.into_iter().map(call).collect(),
+            calls: race
+                .calls
+                .into_iter()
+                .map(|step| call(step, request))
+                .collect(),
             stagger_ms: race.stagger_ms,
         }),
-        fallback::Action::Rules(rules) => Action::Rules(rules),
+        fallback::Action::Rules(rules) => Action::Rules(known(rules, request.rules.iter())),
         fallback::Action::Review(step) => Action::Review {
             note: reason(step.note),
         },
@@ -52,9 +61,22 @@ fn action(action: fallback::Action) -> Action {
     }
 }
 
-fn call(step: fallback::CallStep) -> CallStep {
+/// `name` as the one of `names` that equals it, else as its own.
+pub(crate) fn known<'a>(name: String, mut names: impl Iterator<Item = &'a Arc<str>>) -> Arc<str> {
+    match names.find(|known| ***known == *name) {
+        Some(known) => known.clone(),
+        None => name.into(),
+    }
+}
+
+/// The name of a model of `request`, as [`known`].
+pub(crate) fn known_model(name: String, request: &RequestFacts) -> Arc<str> {
+    known(name, request.candidates.iter().map(|known| &known.model))
+}
+
+fn call(step: fallback::CallStep, request: &RequestFacts) -> CallStep {
     CallStep {
-        model: step.model,
+        model: known_model(step.model, request),
         timeout_ms: step.timeout_ms,
         first_token_ms: step.first_token_ms,
         retries: step.retries,

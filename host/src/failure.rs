@@ -10,6 +10,7 @@ use crate::record::{DecidedBy, DecisionPoint, FailureKind, Output, RunOutcome};
 use backstop_core::plan::{Action, Plan, Step};
 use backstop_core::rollout::{Assessment, Directive};
 use backstop_core::verdict::{Outcome, Verdict};
+use std::sync::Arc;
 
 /// What is to be done when a run has ended so; none when it answered.
 /// `suspended_for` is the kind of failure that a suspended policy has had.
@@ -48,7 +49,7 @@ fn of(kind: FailureKind, policy: &FailurePolicy) -> OnFailure {
 pub(crate) fn closed(point: DecisionPoint) -> Output {
     let reason = "the policy failed and is set to fail closed".to_owned();
     match point {
-        DecisionPoint::Fallback => Output::Plan(Plan {
+        DecisionPoint::Fallback => Output::Plan(Arc::new(Plan {
             steps: vec![Step {
                 action: Action::Refuse {
                     status: 503,
@@ -56,7 +57,7 @@ pub(crate) fn closed(point: DecisionPoint) -> Output {
                 },
                 reason,
             }],
-        }),
+        })),
         DecisionPoint::Threshold => Output::Verdict(Verdict {
             outcome: Outcome::Review,
             reason,

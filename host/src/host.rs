@@ -147,8 +147,8 @@ impl Host {
         &self,
         policy: &PolicyHandle,
         request: Arc<RequestFacts>,
-        default: &Plan,
-    ) -> Decision<Plan> {
+        default: &Arc<Plan>,
+    ) -> Decision<Arc<Plan>> {
         let (record, output) = self
             .decide(policy, Input::Fallback(request), || {
                 Output::Plan(default.clone())

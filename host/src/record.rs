@@ -4,6 +4,7 @@
 //! [`Host::replayer`](crate::Host::replayer)). The host keeps the newest in a bounded ring
 //! ([`Records`]); whoever wants to keep more drains them from there.
 
+use crate::convert;
 use crate::sources::{IncidentReport, ModelError};
 use backstop_core::input::{AnswerFacts, RequestFacts, RolloutFacts};
 use backstop_core::metric::{
@@ -15,6 +16,7 @@ use backstop_core::rollout::Assessment;
 use backstop_core::verdict::Verdict;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -103,6 +105,22 @@ impl Input {
         }
     }
 
+    /// `name` as the input spells it, so that a record shares its names with
+    /// what was asked; a name that is not in the input is kept on its own.
+    pub(crate) fn known(&self, name: String) -> Arc<str> {
+        match self {
+            Input::Fallback(request) => convert::known_model(name, request),
+            Input::Threshold(request, answer) => {
+                let models = request.candidates.iter().map(|known| &known.model);
+                convert::known(name, models.chain([&answer.model, &answer.release]))
+            }
+            Input::Rollback(rollout) => convert::known(
+                name,
+                [&rollout.model, &rollout.candidate, &rollout.stable].into_iter(),
+            ),
+        }
+    }
+
     /// The decision point that is asked.
     pub fn point(&self) -> DecisionPoint {
         match self {
@@ -118,7 +136,7 @@ impl Input {
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
     /// A plan.
-    Plan(Plan),
+    Plan(Arc<Plan>),
     /// A verdict.
     Verdict(Verdict),
     /// An assessment.
@@ -138,21 +156,21 @@ pub enum Output {
 pub enum HostCall {
     /// `metrics.rate`
     Rate {
-        metric: String,
+        metric: Cow<'static, str>,
         subject: Subject,
         window_s: u32,
         result: Result<Proportion, MetricsError>,
     },
     /// `metrics.mean`
     Mean {
-        metric: String,
+        metric: Cow<'static, str>,
         subject: Subject,
         window_s: u32,
         result: Result<Moments, MetricsError>,
     },
     /// `metrics.quantile`
     Quantile {
-        metric: String,
+        metric: Cow<'static, str>,
         subject: Subject,
         window_s: u32,
         q: f64,
@@ -160,7 +178,7 @@ pub enum HostCall {
     },
     /// `metrics.compare`
     Compare {
-        metric: String,
+        metric: Cow<'static, str>,
         candidate: Subject,
         baseline: Subject,
         window_s: u32,
@@ -169,7 +187,7 @@ pub enum HostCall {
     },
     /// `metrics.drift`
     Drift {
-        metric: String,
+        metric: Cow<'static, str>,
         subject: Subject,
         window_s: u32,
         reference_s: u32,
@@ -180,7 +198,7 @@ pub enum HostCall {
         model: String,
         body: String,
         timeout_ms: u32,
-        result: Result<RecordedAnswer, ModelError>,
+        result: Result<Box<RecordedAnswer>, ModelError>,
     },
     /// `models.budget-left`
     BudgetLeft {
@@ -518,8 +536,10 @@ pub struct Records {
 
 #[derive(Debug)]
 struct Ring {
-    records: VecDeque<Arc<DecisionRecord>>,
-    /// Weight of the host calls of all of them.
+    /// Each with its weight, so that a record that leaves need not be read
+    /// again: by then it is in no cache.
+    records: VecDeque<(usize, Arc<DecisionRecord>)>,
+    /// Weight of all of them.
     bytes: usize,
 }
 
@@ -552,14 +572,14 @@ impl Records {
         {
             let mut ring = self.ring.lock();
             while ring.records.len() >= self.records_max || ring.bytes + weight > self.bytes_max {
-                let Some(record) = ring.records.pop_front() else {
+                let Some((weight, record)) = ring.records.pop_front() else {
                     break;
                 };
-                ring.bytes -= record.weight();
+                ring.bytes -= weight;
                 oldest.push(record);
             }
             ring.bytes += weight;
-            ring.records.push_back(record);
+            ring.records.push_back((weight, record));
         }
         if !oldest.is_empty() {
             self.dropped
@@ -575,7 +595,7 @@ impl Records {
             .iter()
             .rev()
             .take(count)
-            .cloned()
+            .map(|(_, record)| record.clone())
             .collect()
     }
 
@@ -586,8 +606,8 @@ impl Records {
             .records
             .iter()
             .rev()
-            .find(|record| record.id == id)
-            .cloned()
+            .find(|(_, record)| record.id == id)
+            .map(|(_, record)| record.clone())
     }
 
     /// Takes all records out, oldest first.
@@ -595,7 +615,7 @@ impl Records {
         {
             let mut ring = self.ring.lock();
             ring.bytes = 0;
-            ring.records.drain(..).collect()
+            ring.records.drain(..).map(|(_, record)| record).collect()
         }
     }
 

@@ -12,7 +12,7 @@ use crate::engine::ticks;
 use crate::image::Image;
 use crate::options::Limits;
 use crate::record::{
-    Cost, DecisionPoint, FailureKind, Fault, HostCall, Input, Moment, Output, Over, RunOutcome,
+    Cost, FailureKind, Fault, HostCall, Input, Moment, Output, Over, RunOutcome,
 };
 use crate::replay::ReplayCursor;
 use crate::run_state::{HostStop, Mode, RunState};
@@ -148,7 +148,6 @@ pub(crate) async fn ask(
     allowance: Allowance,
     begun: Instant,
 ) -> (Run, Option<ReplayCursor>) {
-    let point = input.point();
     let canary = matches!(mode, Mode::Canary);
     let deadline = begun + allowance.deadline;
     guest
@@ -163,7 +162,7 @@ pub(crate) async fn ask(
         image.path().into()
     };
     let result = match arm(&mut guest.store, epoch, left, allowance.fuel) {
-        Ok(()) => call(image, guest, point, moment, left).await,
+        Ok(()) => call(image, guest, &input, moment, left).await,
         Err(error) => Err(error),
     };
     guest.decisions += 1;
@@ -229,10 +228,11 @@ type Decided = Result<Output, String>;
 async fn call(
     image: &Image,
     guest: &mut Guest,
-    point: DecisionPoint,
+    input: &Input,
     moment: Moment,
     left: Duration,
 ) -> wasmtime::Result<Decided> {
+    let point = input.point();
     let Some(index) = image.point(point) else {
         return Err(wasmtime::Error::msg(format!(
             "the policy does not export `{point}`"
@@ -244,20 +244,22 @@ async fn call(
         time_left_us: moment.time_left_us,
     };
     let request = Resource::<RequestHandle>::new_borrow(0);
-    match point {
-        DecisionPoint::Fallback => {
+    match input {
+        Input::Fallback(facts) => {
             type F = (Returned<fallback::Plan>,);
             let (plan,) = invoke::<_, F>(image, guest, index, (context, request), left).await?;
-            Ok(plan.map(convert::plan).map_err(convert::abstention))
+            Ok(plan
+                .map(|plan| convert::plan(plan, facts))
+                .map_err(convert::abstention))
         }
-        DecisionPoint::Threshold => {
+        Input::Threshold(..) => {
             type F = (Returned<threshold::Verdict>,);
             let answer = Resource::<AnswerHandle>::new_borrow(0);
             let (verdict,) =
                 invoke::<_, F>(image, guest, index, (context, request, answer), left).await?;
             Ok(verdict.map(convert::verdict).map_err(convert::abstention))
         }
-        DecisionPoint::Rollback => {
+        Input::Rollback(_) => {
             type F = (Returned<rollback::Assessment>,);
             let rollout = Resource::<RolloutHandle>::new_borrow(0);
             let (assessment,) =

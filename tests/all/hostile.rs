@@ -68,7 +68,10 @@ fn options(misdeed: &str) -> PolicyOptions {
     }
 }
 
-async fn decide(world: &World, options: PolicyOptions) -> Decision<backstop::core::plan::Plan> {
+async fn decide(
+    world: &World,
+    options: PolicyOptions,
+) -> Decision<Arc<backstop::core::plan::Plan>> {
     world
         .host
         .activate("hostile", HOSTILE, options)

@@ -63,13 +63,13 @@ pub fn rollout() -> RolloutFacts {
 }
 
 /// The plan that is used when a policy does not decide.
-pub fn default_plan() -> Plan {
-    Plan {
+pub fn default_plan() -> Arc<Plan> {
+    Arc::new(Plan {
         steps: vec![Step {
-            action: Action::Rules("sorry".to_owned()),
+            action: Action::Rules("sorry".into()),
             reason: "default".to_owned(),
         }],
-    }
+    })
 }
 
 /// The verdict that is used when a policy does not decide.

@@ -52,7 +52,7 @@ pub struct Backstop {
     runtime: Runtime,
     host: Host,
     policy: PolicyHandle,
-    default: Plan,
+    default: Arc<Plan>,
 }
 
 impl Backstop {
@@ -96,14 +96,14 @@ impl Backstop {
             runtime,
             host,
             policy,
-            default: Plan {
+            default: Arc::new(Plan {
                 steps: vec![default],
-            },
+            }),
         }
     }
 
     /// Decides, facts and all.
-    pub fn decide(&self, facts: &Facts) -> Decision<Plan> {
+    pub fn decide(&self, facts: &Facts) -> Decision<Arc<Plan>> {
         let candidates = facts
             .candidates
             .iter()
@@ -151,8 +151,8 @@ impl Backstop {
             .steps
             .iter()
             .map(|step| match &step.action {
-                Action::Call(call) => call.model.clone(),
-                Action::Rules(rules) => rules.clone(),
+                Action::Call(call) => call.model.to_string(),
+                Action::Rules(rules) => rules.to_string(),
                 other => panic!("not in this decision: {other:?}"),
             })
             .collect()

@@ -3,6 +3,7 @@
 //! The words and the meaning of every field are those of `wit/metrics.wit`.
 
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The standard names of metrics. A host may know more.
 pub mod name {
@@ -20,6 +21,17 @@ pub mod name {
     pub const FIRST_TOKEN_MS: &str = "first-token-ms";
     /// Value: confidence in `[0, 1]`.
     pub const CONFIDENCE: &str = "confidence";
+
+    /// All of them.
+    pub const ALL: [&str; 7] = [
+        ERROR_RATE,
+        ESCALATION_RATE,
+        REVIEW_RATE,
+        ACCURACY,
+        LATENCY_MS,
+        FIRST_TOKEN_MS,
+        CONFIDENCE,
+    ];
 }
 
 /// What a metric is read for.
@@ -29,13 +41,13 @@ pub enum Subject {
     /// The route of the decision.
     Route,
     /// A model, over all its releases.
-    Model(String),
+    Model(Arc<str>),
     /// One release of a model.
     Release {
         /// Name of the model.
-        model: String,
+        model: Arc<str>,
         /// Name of the release.
-        release: String,
+        release: Arc<str>,
     },
 }
 

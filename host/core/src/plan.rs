@@ -6,6 +6,7 @@
 use crate::fault::FailureClasses;
 use crate::input::RequestFacts;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// Most steps of a plan. More than any route has models, rules and reviews.
 pub const STEPS_MAX: usize = 16;
@@ -23,7 +24,7 @@ pub const STAGGER_MS_MAX: u32 = 60_000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallStep {
     /// Name of a model of the route.
-    pub model: String,
+    pub model: Arc<str>,
     /// Milliseconds for the attempt; 0 takes the route's.
     pub timeout_ms: u32,
     /// Milliseconds until the first token or the response head; 0 takes the route's.
@@ -52,7 +53,7 @@ pub enum Action {
     /// Race or hedge several models.
     Race(RaceStep),
     /// Answer with the rules of this name. Ends the plan.
-    Rules(String),
+    Rules(Arc<str>),
     /// Send to review. Ends the plan.
     Review {
         /// For the reviewer.
@@ -200,7 +201,7 @@ fn check_action(step: usize, action: &Action, request: &RequestFacts) -> Result<
                 {
                     return Err(PlanError::RaceWithItself {
                         step,
-                        model: call.model.clone(),
+                        model: call.model.to_string(),
                     });
                 }
             }
@@ -212,7 +213,7 @@ fn check_action(step: usize, action: &Action, request: &RequestFacts) -> Result<
             } else {
                 Err(PlanError::UnknownRules {
                     step,
-                    rules: rules.clone(),
+                    rules: rules.to_string(),
                 })
             }
         }
@@ -232,7 +233,7 @@ fn check_call(step: usize, call: &CallStep, request: &RequestFacts) -> Result<()
     {
         return Err(PlanError::UnknownModel {
             step,
-            model: call.model.clone(),
+            model: call.model.to_string(),
         });
     }
     let timeouts = "at most 600,000";

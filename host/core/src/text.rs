@@ -24,7 +24,9 @@ pub fn cut(text: &str, bytes_max: usize) -> &str {
 pub fn sanitize(mut text: String, bytes_max: usize) -> String {
     let end = cut(&text, bytes_max).len();
     text.truncate(end);
-    if text.chars().any(char::is_control) {
+    // Nearly all texts are plain, and this is seen at a glance.
+    let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    if !plain && text.chars().any(char::is_control) {
         text = text
             .chars()
             .map(|c| {

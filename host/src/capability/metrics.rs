@@ -7,8 +7,9 @@ use crate::run_state::{Mode, RunState};
 use crate::sources::MetricQuery;
 use backstop_core::metric::{
     Comparison, ComparisonOptions, ComparisonVerdict, Direction, DriftReading, DriftVerdict,
-    Estimate, MetricsError, Moments, Proportion, Subject,
+    Estimate, MetricsError, Moments, Proportion, Subject, name,
 };
+use std::borrow::Cow;
 use wasmtime::Result;
 
 /// Longest window: a day. More belongs to a metrics system.
@@ -49,6 +50,23 @@ impl RunState {
         })
     }
 
+    /// The subject, with the names of the decision's input where they are in it.
+    fn subject_from(&self, subject: wit::Subject) -> Subject {
+        match (subject, &self.input) {
+            (wit::Subject::Route, _) => Subject::Route,
+            (wit::Subject::Model(model), Some(input)) => Subject::Model(input.known(model)),
+            (wit::Subject::Model(model), None) => Subject::Model(model.into()),
+            (wit::Subject::Release(id), Some(input)) => Subject::Release {
+                model: input.known(id.model),
+                release: input.known(id.release),
+            },
+            (wit::Subject::Release(id), None) => Subject::Release {
+                model: id.model.into(),
+                release: id.release.into(),
+            },
+        }
+    }
+
     fn is_canary(&self) -> bool {
         matches!(self.mode, Mode::Canary)
     }
@@ -62,7 +80,8 @@ impl wit::Host for RunState {
         window_s: u32,
     ) -> Result<Answer<wit::Proportion>> {
         self.enter("metrics.rate")?;
-        let subject = subject_from(subject);
+        let subject = self.subject_from(subject);
+        let metric = metric_from(metric);
         let result = match replayed!(self, "metrics.rate", HostCall::Rate { result, .. } => result)
         {
             Some(result) => result,
@@ -96,7 +115,8 @@ impl wit::Host for RunState {
         window_s: u32,
     ) -> Result<Answer<wit::Moments>> {
         self.enter("metrics.mean")?;
-        let subject = subject_from(subject);
+        let subject = self.subject_from(subject);
+        let metric = metric_from(metric);
         let result = match replayed!(self, "metrics.mean", HostCall::Mean { result, .. } => result)
         {
             Some(result) => result,
@@ -132,7 +152,8 @@ impl wit::Host for RunState {
         q: f64,
     ) -> Result<Answer<wit::Estimate>> {
         self.enter("metrics.quantile")?;
-        let subject = subject_from(subject);
+        let subject = self.subject_from(subject);
+        let metric = metric_from(metric);
         let q = recordable(q);
         let result = match replayed!(self, "metrics.quantile", HostCall::Quantile { result, .. } => result)
         {
@@ -173,8 +194,9 @@ impl wit::Host for RunState {
         options: wit::ComparisonOptions,
     ) -> Result<Answer<wit::Comparison>> {
         self.enter("metrics.compare")?;
-        let candidate = subject_from(candidate);
-        let baseline = subject_from(baseline);
+        let candidate = self.subject_from(candidate);
+        let baseline = self.subject_from(baseline);
+        let metric = metric_from(metric);
         let options = options_from(options);
         let result = match replayed!(self, "metrics.compare", HostCall::Compare { result, .. } => result)
         {
@@ -212,7 +234,8 @@ impl wit::Host for RunState {
         reference_s: u32,
     ) -> Result<Answer<wit::DriftReading>> {
         self.enter("metrics.drift")?;
-        let subject = subject_from(subject);
+        let subject = self.subject_from(subject);
+        let metric = metric_from(metric);
         let result = match replayed!(self, "metrics.drift", HostCall::Drift { result, .. } => result)
         {
             Some(result) => result,
@@ -277,14 +300,11 @@ const NO_DRIFT: DriftReading = DriftReading {
     reference_samples: 0,
 };
 
-fn subject_from(subject: wit::Subject) -> Subject {
-    match subject {
-        wit::Subject::Route => Subject::Route,
-        wit::Subject::Model(model) => Subject::Model(model),
-        wit::Subject::Release(id) => Subject::Release {
-            model: id.model,
-            release: id.release,
-        },
+/// The metric's name; the standard ones are not kept anew in each record.
+fn metric_from(metric: String) -> Cow<'static, str> {
+    match name::ALL.into_iter().find(|known| *known == metric) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(metric),
     }
 }
 

@@ -23,7 +23,7 @@ const CALLS_MAX: usize = 8;
 const ANSWER_BYTES_MAX: usize = 256 << 10;
 
 type Answer = std::result::Result<Resource<AnswerHandle>, wit::ModelError>;
-type Outcome = std::result::Result<RecordedAnswer, ModelError>;
+type Outcome = std::result::Result<Box<RecordedAnswer>, ModelError>;
 
 impl RunState {
     /// Reserves budget for one call and says how long it may take.
@@ -191,13 +191,15 @@ impl wit::Host for RunState {
     }
 }
 
-fn recorded_answer(answer: ModelAnswer) -> RecordedAnswer {
-    let body = answer.facts.body.as_deref().unwrap_or_default();
-    RecordedAnswer {
+fn recorded_answer(mut answer: ModelAnswer) -> Box<RecordedAnswer> {
+    // Kept once, and only as much as the record shows.
+    let body = answer.facts.body.take();
+    let body = body.as_deref().unwrap_or_default();
+    Box::new(RecordedAnswer {
         body: backstop_core::text::cut(body, ANSWER_BYTES_MAX).to_owned(),
         cost_micros: answer.cost_micros,
         facts: answer.facts,
-    }
+    })
 }
 
 fn error_to(error: &ModelError) -> wit::ModelError {

@@ -83,12 +83,12 @@ async fn main() {
         );
     }
     let host = Host::builder().metrics(Arc::new(Steady)).build().unwrap();
-    let default = Plan {
+    let default = Arc::new(Plan {
         steps: vec![Step {
             action: Action::Rules("sorry".into()),
             reason: String::new(),
         }],
-    };
+    });
     let request = request();
     for isolation in [Isolation::Fresh, Isolation::Warm] {
         let name = "layered-fallback";

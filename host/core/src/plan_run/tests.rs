@@ -8,7 +8,7 @@ const NOW: u64 = 1_000_000;
 
 fn call(model: &str, retries: u8) -> CallStep {
     CallStep {
-        model: model.to_string(),
+        model: model.into(),
         timeout_ms: 0,
         first_token_ms: 0,
         retries,
@@ -69,7 +69,7 @@ fn the_call(next: Move) -> Call {
 }
 
 fn rules() -> Action {
-    Action::Rules("r".to_string())
+    Action::Rules("r".into())
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn a_race_at_the_deadline_keeps_the_racers_that_have_time() {
 fn arbitrary_call() -> impl Strategy<Value = CallStep> {
     (0..8u8, 0..6u8, any::<u16>(), 0..40_000u32).prop_map(
         |(model, retries, move_on, timeout_ms)| CallStep {
-            model: format!("m{model}"),
+            model: format!("m{model}").into(),
             timeout_ms,
             first_token_ms: timeout_ms / 3,
             retries,

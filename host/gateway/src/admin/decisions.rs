@@ -119,7 +119,7 @@ fn told(output: &Output) -> (String, String) {
 
 fn word(action: &Action) -> String {
     match action {
-        Action::Call(call) => call.model.clone(),
+        Action::Call(call) => call.model.to_string(),
         Action::Race(race) => {
             let models: Vec<_> = race.calls.iter().map(|call| &*call.model).collect();
             format!("race({})", models.join(", "))

@@ -124,7 +124,7 @@ pub(super) fn default_plan(
         .enumerate()
         .map(|(index, model)| Step {
             action: Action::Call(CallStep {
-                model: model.name.to_string(),
+                model: model.name.clone(),
                 timeout_ms: 0,
                 first_token_ms: 0,
                 retries,
@@ -135,7 +135,7 @@ pub(super) fn default_plan(
         .collect();
     if let Some(rules) = rules.first() {
         steps.push(Step {
-            action: Action::Rules(rules.name.to_string()),
+            action: Action::Rules(rules.name.clone()),
             reason: "default plan: no model answered".into(),
         });
     } else if review {

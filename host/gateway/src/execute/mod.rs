@@ -119,5 +119,5 @@ async fn plan(gateway: &Gateway, ask: &Ask) -> (Arc<Plan>, Option<DecisionId>) {
         .decide_fallback(policy.handle(), ask.facts.clone(), default)
         .await;
     policy.metrics().decision(&decision.record);
-    (Arc::new(decision.value), Some(decision.record.id))
+    (decision.value, Some(decision.record.id))
 }

@@ -308,7 +308,7 @@ fn in_order(facts: &RequestFacts) -> Plan {
         .take(STEPS_MAX - 1)
         .map(|candidate| Step {
             action: Action::Call(CallStep {
-                model: candidate.model.to_string(),
+                model: candidate.model.clone(),
                 timeout_ms: 0,
                 first_token_ms: 0,
                 retries: 0,
@@ -318,7 +318,7 @@ fn in_order(facts: &RequestFacts) -> Plan {
         })
         .collect();
     let last = match facts.rules.first() {
-        Some(rules) => Some(Action::Rules(rules.to_string())),
+        Some(rules) => Some(Action::Rules(rules.clone())),
         None if facts.has_review => Some(Action::Review {
             note: "no model answered".to_owned(),
         }),

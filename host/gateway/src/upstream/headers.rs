@@ -8,7 +8,8 @@ use http::header::{CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER};
 
 /// The headers of `upstream` that may be relayed.
 pub(super) fn relayable(upstream: &HeaderMap) -> HeaderMap {
-    let mut relayed = HeaderMap::with_capacity(4);
+    // Room for these and for what the gateway adds, so that it does not grow.
+    let mut relayed = HeaderMap::with_capacity(12);
     for (name, value) in upstream {
         let passes = name == CONTENT_TYPE
             || name == RETRY_AFTER

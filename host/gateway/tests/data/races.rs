@@ -15,7 +15,7 @@ async fn racing(primary: &Model, backup: &Model, stagger_ms: u32) -> Running {
     let text = two(primary.addr, backup.addr, "");
     let gateway = Running::start(&text).await;
     let call = |model: &str| CallStep {
-        model: model.to_owned(),
+        model: model.into(),
         timeout_ms: 2_000,
         first_token_ms: 2_000,
         retries: 0,

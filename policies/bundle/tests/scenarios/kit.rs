@@ -251,13 +251,13 @@ pub(crate) fn rollout() -> RolloutFacts {
 }
 
 /// A plan that no policy makes: to tell a default from a decision.
-pub(crate) fn default_plan() -> Plan {
-    Plan {
+pub(crate) fn default_plan() -> Arc<Plan> {
+    Arc::new(Plan {
         steps: vec![Step {
             action: Action::Rules("sorry".into()),
             reason: "default".into(),
         }],
-    }
+    })
 }
 
 pub(crate) fn default_verdict() -> Verdict {
@@ -279,7 +279,7 @@ pub(crate) fn default_assessment() -> Assessment {
 /// A plan in one line.
 pub(crate) fn outline(plan: &Plan) -> String {
     let step = |step: &Step| match &step.action {
-        Action::Call(call) => call.model.clone(),
+        Action::Call(call) => call.model.to_string(),
         Action::Race(_) => "race".to_owned(),
         Action::Rules(rules) => format!("rules({rules})"),
         Action::Review { .. } => "review".to_owned(),

@@ -16,7 +16,7 @@ async fn decide(
     host: &Host,
     policy: &PolicyHandle,
     request: RequestFacts,
-) -> (Plan, Arc<DecisionRecord>) {
+) -> (Arc<Plan>, Arc<DecisionRecord>) {
     let decision = host
         .decide_fallback(policy, Arc::new(request), &kit::default_plan())
         .await;
