@@ -7,7 +7,11 @@
 # Everything stays on the loopback interface and ends by itself. Needs wrk and
 # nginx (Debian's packages of these names; installed when this runs as root).
 # What passes through the gateway is decided by the shipped policies
-# layered-fallback and confidence-threshold on every request.
+# layered-fallback and confidence-threshold on every request: each in a fresh
+# instance, and in a second row with warm ones. Beside requests and latency the
+# script prints the processor time that a request cost the proxy, in the
+# process and in the kernel: on a machine that wakes idle cores slowly, the
+# slower proxy also pays for waking its peers, which a busy peer does not need.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 
@@ -45,11 +49,12 @@ nginx_conf upstream "server { listen 127.0.0.1:9100; default_type application/js
 nginx_conf proxy "upstream model { server 127.0.0.1:9100; keepalive 64; keepalive_requests 100000000; }
   server { listen 127.0.0.1:9101; location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ''; } }"
 
-cat >"$dir/backstop.toml" <<CONF
+backstop_conf() { # NAME, PORT, ISOLATION
+  cat >"$dir/$1.toml" <<CONF
 [server]
-listen = "127.0.0.1:9102"
-admin = "127.0.0.1:9103"
-data_dir = "$dir/data"
+listen = "127.0.0.1:$2"
+admin = "127.0.0.1:$(($2 + 1))"
+data_dir = "$dir/$1"
 
 [providers.upstream]
 kind = "openai"
@@ -63,10 +68,12 @@ provider = "upstream"
 
 [policies.fallback]
 component = "builtin:layered-fallback"
+isolation = "$3"
 grants = { metrics = ["error-rate", "latency-ms"] }
 
 [policies.confidence]
 component = "builtin:confidence-threshold"
+isolation = "$3"
 settings = { without_confidence = "accept" }
 grants = { metrics = ["accuracy", "confidence", "escalation-rate", "review-rate"] }
 
@@ -80,6 +87,9 @@ rules = ["sorry"]
 fallback = "fallback"
 threshold = "confidence"
 CONF
+}
+backstop_conf fresh 9102 fresh
+backstop_conf warm 9104 warm
 
 cat >"$dir/post.lua" <<'LUA'
 wrk.method = "POST"
@@ -93,46 +103,67 @@ end
 LUA
 
 taskset -c $core_load nginx -c "$dir/upstream.conf" -p "$dir" &
+upstream=$!
 taskset -c $core_proxy nginx -c "$dir/proxy.conf" -p "$dir" &
-taskset -c $core_proxy "$target/release/backstop" serve --config "$dir/backstop.toml" >"$dir/backstop.log" 2>&1 &
-gateway=$!
+proxy=$!
+for name in fresh warm; do
+  taskset -c $core_proxy "$target/release/backstop" serve --config "$dir/$name.toml" >"$dir/$name.log" 2>&1 &
+  declare "$name=$!"
+done
 
 wait_for() {
   for _ in $(seq 100); do
     curl -fs -o /dev/null "$@" && return
     sleep 0.1
   done
-  cat "$dir/backstop.log" >&2
+  cat "$dir"/*.log >&2
   echo "nobody answers: $*" >&2
   exit 1
 }
 ask=(-X POST -H 'content-type: application/json' -d '{"model":"chat","messages":[{"role":"user","content":"hi"}]}')
-wait_for "${ask[@]}" http://127.0.0.1:9101/v1/chat/completions
-wait_for "${ask[@]}" http://127.0.0.1:9102/v1/chat/completions
+for port in 9101 9102 9104; do
+  wait_for "${ask[@]}" http://127.0.0.1:$port/v1/chat/completions
+done
+# A master does nothing but wait for its worker.
+upstream=$(pgrep -P $upstream)
+proxy=$(pgrep -P $proxy)
 
-load() { # PORT, CONNECTIONS
-  taskset -c $core_load wrk -t1 -c"$2" -d"${seconds}s" -s "$dir/post.lua" "http://127.0.0.1:$1/v1/chat/completions" | grep '^RESULT'
+# Ticks of processor time in the process and in the kernel, of process $1.
+ticks() { awk '{ print $14, $15 }' "/proc/$1/stat"; }
+tick_us=$((1000000 / $(getconf CLK_TCK)))
+
+load() { # PORT, CONNECTIONS, PROCESS -> requests/s, p50, p99, failed, user and kernel microseconds a request
+  local before after result
+  before=$(ticks "$3")
+  result=$(taskset -c $core_load wrk -t1 -c"$2" -d"${seconds}s" -s "$dir/post.lua" "http://127.0.0.1:$1/v1/chat/completions" | awk '/^RESULT/ { print $2, $3, $4, $5 }')
+  after=$(ticks "$3")
+  awk -v r="$result" -v b="$before" -v a="$after" -v us=$tick_us -v s="$seconds" 'BEGIN {
+    split(r, v, " "); split(b, t0, " "); split(a, t1, " "); n = v[1] * s
+    printf "%s %.1f %.1f\n", r, (t1[1] - t0[1]) * us / n, (t1[2] - t0[2]) * us / n }'
 }
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+column() { awk "{ print \$$2 }" "$dir/$1" | median; }
 
+rows=("9100 $upstream upstream itself" "9101 $proxy nginx proxy_pass" "9102 $fresh backstop, fresh" "9104 $warm backstop, warm")
 for connections in 32 1; do
-  : >"$dir/9100"; : >"$dir/9101"; : >"$dir/9102"
+  for row in "${rows[@]}"; do : >"$dir/${row%% *}"; done
   for _ in $(seq "$rounds"); do
-    for port in 9100 9101 9102; do
-      load $port $connections >>"$dir/$port"
+    for row in "${rows[@]}"; do
+      read -r port process _ <<<"$row"
+      load "$port" "$connections" "$process" >>"$dir/$port"
     done
   done
   printf '\n%s connection(s), medians of %s rounds of %s s\n' "$connections" "$rounds" "$seconds"
-  printf '%-22s %12s %10s %10s %8s\n' '' 'requests/s' 'p50 us' 'p99 us' 'failed'
-  for row in '9100 upstream itself' '9101 nginx proxy_pass' '9102 backstop'; do
-    port=${row%% *}
-    column() { awk "{ print \$$1 }" "$dir/$port" | median; }
-    printf '%-22s %12s %10s %10s %8s\n' "${row#* }" "$(column 2)" "$(column 3)" "$(column 4)" "$(awk '{ s += $5 } END { print s }' "$dir/$port")"
+  printf '%-20s %11s %9s %8s %8s %9s %9s %7s %10s\n' '' requests/s 'of nginx' 'p50 us' 'p99 us' 'user us' 'kernel us' failed 'added p50'
+  for row in "${rows[@]}"; do
+    read -r port _ name <<<"$row"
+    printf '%-20s %11s %9s %8s %8s %9s %9s %7s %10s\n' "$name" "$(column "$port" 1)" \
+      "$(awk -v a="$(column "$port" 1)" -v n="$(column 9101 1)" 'BEGIN { printf "%.2f", a / n }')" \
+      "$(column "$port" 2)" "$(column "$port" 3)" "$(column "$port" 5)" "$(column "$port" 6)" \
+      "$(awk '{ s += $4 } END { print s }' "$dir/$port")" "$(($(column "$port" 2) - $(column 9100 2)))"
   done
-  awk -v n="$(awk '{ print $2 }' "$dir/9101" | median)" -v b="$(awk '{ print $2 }' "$dir/9102" | median)" \
-    'BEGIN { printf "backstop / nginx: %.2f of the requests per second\n", b / n }'
-  awk -v n="$(awk '{ print $3 }' "$dir/9101" | median)" -v b="$(awk '{ print $3 }' "$dir/9102" | median)" \
-    -v u="$(awk '{ print $3 }' "$dir/9100" | median)" \
-    'BEGIN { printf "added at p50: backstop %d us, nginx %d us\n", b - u, n - u }'
 done
-printf '\nresident memory of the gateway: %s KiB\n' "$(awk '/VmRSS/ { print $2 }' /proc/$gateway/status)"
+for name in fresh warm; do
+  printf '\nresident after the load, %s instances: %s KiB' "$name" "$(awk '/VmRSS/ { print $2 }' "/proc/${!name}/status")"
+done
+printf '\n'
