@@ -258,6 +258,10 @@ pub enum ActivationErrorKind {
     /// The state after `configure` could not be kept.
     #[error("keep the configured state")]
     Snapshot(#[source] SandboxError),
+    /// Instances of the component cannot be put back, as `isolation = "reset"`
+    /// asks for.
+    #[error("its instances cannot be put back after a decision: {0}; set `isolation` to `fresh`")]
+    NoReset(String),
     /// The host ended its work before the activation did.
     #[error("the host is shutting down")]
     Cancelled,

@@ -9,11 +9,12 @@ use crate::bindings::{
 use crate::convert::Returned;
 use crate::error::{ActivationErrorKind, SandboxError};
 use crate::record::DecisionPoint;
+use crate::reset;
 use crate::run::{Allowance, Epoch, Guest, Path, arm};
 use crate::run_state::RunState;
 use wasmtime::component::{
     Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower,
-    Resource,
+    Resource, TypedFunc,
 };
 use wasmtime::{Engine, Store};
 
@@ -24,6 +25,8 @@ pub(crate) struct Image {
     fallback: Option<ComponentExportIndex>,
     threshold: Option<ComponentExportIndex>,
     rollback: Option<ComponentExportIndex>,
+    /// Puts an instance back; there for components that were given it.
+    reset: Option<ComponentExportIndex>,
 }
 
 impl Image {
@@ -36,9 +39,17 @@ impl Image {
             fallback: point("backstop:policy/fallback@0.1.0", "decide"),
             threshold: point("backstop:policy/threshold@0.1.0", "judge"),
             rollback: point("backstop:policy/rollback@0.1.0", "assess"),
+            reset: None,
             path,
             pre,
         }
+    }
+
+    /// The same image of a component that was given the means to put its
+    /// instances back.
+    pub(crate) fn with_reset(mut self) -> Self {
+        self.reset = self.pre.component().get_export_index(None, reset::EXPORT);
+        self
     }
 
     /// The engine that the image was compiled for.
@@ -95,6 +106,30 @@ impl Image {
         })
     }
 
+    /// Puts the instance back into the state that it was made in; false when
+    /// that did not work and the guest is spent.
+    pub(crate) fn reset(&self, guest: &mut Guest, allowance: Allowance) -> bool {
+        let Some(index) = self.reset else {
+            return false;
+        };
+        let Guest {
+            store, instance, ..
+        } = guest;
+        if arm(store, Epoch::Trap, allowance.deadline, RESET_FUEL).is_err() {
+            return false;
+        }
+        let Some(func) = instance.get_func(&mut *store, index) else {
+            return false;
+        };
+        #[expect(
+            unsafe_code,
+            reason = "the type was checked when the component was loaded; checking costs at each call"
+        )]
+        // SAFETY: `Image::check_types` has checked this export.
+        let func: TypedFunc<(), (u32,)> = unsafe { TypedFunc::new_unchecked(func) };
+        matches!(func.call(&mut *store, ()), Ok((0,)))
+    }
+
     /// Checks that the decision points have the types of the contract, so
     /// that calls need not.
     ///
@@ -119,9 +154,16 @@ impl Image {
             type Params = (types::Context, Resource<RolloutHandle>);
             check::<Params, (Returned<rollback::Assessment>,)>(store, instance, index)?;
         }
+        if let Some(index) = self.reset {
+            check::<(), (u32,)>(store, instance, index)?;
+        }
         Ok(())
     }
 }
+
+/// Fuel for putting an instance back, whose largest memory takes about one unit
+/// for each byte.
+const RESET_FUEL: u64 = 10_000_000;
 
 /// Bytes that one call may bring from the guest to the host: a decision is
 /// some KiB, a call of a model has a body of up to 256 KiB, and strings count

@@ -108,6 +108,7 @@ mod preinit;
 pub mod record;
 mod registry;
 mod replay;
+mod reset;
 mod revision;
 mod room;
 mod run;

@@ -12,9 +12,10 @@ use crate::complexity;
 use crate::convert::{self, Description};
 use crate::error::{ActivationErrorKind as Kind, SandboxError, SettingsProblem};
 use crate::image::{Image, export};
-use crate::options::{Grants, Limits, PolicyOptions};
+use crate::options::{Grants, Isolation, Limits, PolicyOptions};
 use crate::preinit;
 use crate::record::{DecisionPoint, FailureKind, Input, Moment, RunOutcome};
+use crate::reset;
 use crate::run::{self, Allowance, Epoch, Guest, Path};
 use crate::run_state::{Mode, RunState};
 use crate::services::Services;
@@ -81,7 +82,16 @@ impl Loader {
             .map_err(Kind::Snapshot)?;
         drop(guest);
 
-        let image = self.link(&self.compile(&snapshot)?, &options.grants)?;
+        let image = match options.isolation {
+            Isolation::Fresh | Isolation::Warm => {
+                self.link(&self.compile(&snapshot)?, &options.grants)?
+            }
+            Isolation::Reset => {
+                let snapshot = with_reset(&snapshot, image.path())?;
+                let image = self.link(&self.compile(&snapshot)?, &options.grants)?;
+                image.with_reset()
+            }
+        };
         let mut guest = self.start(policy, &image, options)?;
         image.check_types(&mut guest)?;
         drop(guest);
@@ -202,6 +212,15 @@ impl Loader {
 fn finish<T>(step: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Result<T> {
     step.now_or_never()
         .unwrap_or_else(|| Err(wasmtime::Trap::Interrupt.into()))
+}
+
+/// The component with the means to put its instances back.
+fn with_reset(component: &[u8], path: Path) -> Result<Vec<u8>, Kind> {
+    if path == Path::Waiting {
+        // Answers that it has not dropped stay with the instance.
+        return Err(Kind::NoReset("it may call models".to_owned()));
+    }
+    reset::instrument(component).map_err(|unfit| Kind::NoReset(unfit.to_string()))
 }
 
 fn guest_failed(step: &'static str, error: &wasmtime::Error, allowance: Allowance) -> Kind {

@@ -43,8 +43,8 @@ pub(crate) struct Revision {
     pub(crate) reference: RevisionRef,
     image: Arc<Image>,
     grants: Arc<crate::options::Grants>,
-    /// Instances that wait to be used again, for [`Isolation::Warm`]; none
-    /// while the revision does not serve.
+    /// Instances that wait to be used again, for other isolations than
+    /// [`Isolation::Fresh`]; none while the revision does not serve.
     warm: Mutex<Option<Vec<Guest>>>,
 }
 
@@ -104,8 +104,12 @@ impl Revision {
         };
         // Waiting for room is not the policy's time.
         let begun = Instant::now();
-        let warm = self.info.options.isolation == Isolation::Warm && matches!(mode, Mode::Live);
-        let mut guest = match self.guest(services, allowance, warm).await {
+        let isolation = match mode {
+            Mode::Live => self.info.options.isolation,
+            _ => Isolation::Fresh,
+        };
+        let again = isolation != Isolation::Fresh;
+        let mut guest = match self.guest(services, allowance, again).await {
             Ok(guest) => guest,
             Err(error) => {
                 let run = Run {
@@ -125,7 +129,11 @@ impl Revision {
             begun,
         )
         .await;
-        if warm && !matches!(result.0.outcome, crate::record::RunOutcome::Failed { .. }) {
+        let spent = matches!(result.0.outcome, crate::record::RunOutcome::Failed { .. });
+        if again
+            && !spent
+            && (isolation == Isolation::Warm || self.image.reset(&mut guest, allowance))
+        {
             self.put_back(guest);
         }
         drop(permit);
@@ -136,9 +144,9 @@ impl Revision {
         &self,
         services: &Arc<Services>,
         allowance: Allowance,
-        warm: bool,
+        again: bool,
     ) -> wasmtime::Result<Guest> {
-        if warm && let Some(guest) = self.warm.lock().as_mut().and_then(Vec::pop) {
+        if again && let Some(guest) = self.warm.lock().as_mut().and_then(Vec::pop) {
             return Ok(guest);
         }
         let policy = self.info.policy.clone();

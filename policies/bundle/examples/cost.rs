@@ -1,6 +1,7 @@
 //! What a decision of `layered-fallback` costs: two models, two metric
 //! queries, epoch and fuel on, the record written. Prints medians for fresh
-//! and warm instances, and what each shipped component weighs.
+//! instances, for those that are put back, and for warm ones, and what each
+//! shipped component weighs.
 //!
 //! `cargo run --release -p backstop-policies --example cost`
 
@@ -90,7 +91,7 @@ async fn main() {
         }],
     });
     let request = request();
-    for isolation in [Isolation::Fresh, Isolation::Warm] {
+    for isolation in [Isolation::Fresh, Isolation::Reset, Isolation::Warm] {
         let name = "layered-fallback";
         let options = PolicyOptions {
             grants: Grants {

@@ -103,9 +103,10 @@ pub(super) static POLICY: Schema = Schema {
         },
         Key {
             name: "isolation",
-            kind: Kind::Choice(&["fresh", "warm"]),
+            kind: Kind::Choice(&["fresh", "reset", "warm"]),
             default: Default::Text("fresh"),
-            about: "A fresh instance for every decision, or warm ones that are used again.",
+            about: "A fresh instance for every decision; or instances that are used again, with their \
+                    memory put back after each (`reset`) or as it is (`warm`).",
         },
     ],
 };
@@ -319,6 +320,7 @@ pub(super) fn resolve(
         on_failure: resolve_on_failure(&section.section("on_failure")),
         revert: resolve_revert(&section.section("revert")),
         isolation: match section.text("isolation").text {
+            "reset" => Isolation::Reset,
             "warm" => Isolation::Warm,
             _ => Isolation::Fresh,
         },

@@ -10,7 +10,8 @@ use backstop::core::metric::{
     Comparison, ComparisonOptions, ComparisonVerdict, DriftReading, DriftVerdict, Estimate,
     MetricsError, Moments, Proportion, Subject,
 };
-use backstop::{DecisionRecord, MetricQuery, MetricsSource, Replayer};
+use backstop::record::RunOutcome;
+use backstop::{DecisionRecord, Isolation, MetricQuery, MetricsSource, PolicyOptions, Replayer};
 use fastrand::Rng;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -261,6 +262,57 @@ async fn thousands_of_verdicts_replay_and_one_changed_byte_is_found() {
     });
     let (from, to) = (r#""confidence":0.4"#, r#""confidence":0.5"#);
     finds(&replayer, judged.unwrap(), from, to).await;
+}
+
+/// What instances decide that are put back after each decision is what fresh
+/// ones decide: a replay makes a fresh instance for each record.
+#[tokio::test]
+async fn what_instances_decide_that_are_put_back_replays_on_fresh_ones() {
+    let host = host(Weather::new(4), Story::new());
+    for name in [
+        "layered-fallback",
+        "confidence-threshold",
+        "canary-rollback",
+    ] {
+        let put_back = PolicyOptions {
+            isolation: Isolation::Reset,
+            ..options(name, json!({}))
+        };
+        let component = backstop_policies::component(name).unwrap();
+        let activated = host.activate(name, component, put_back.clone()).await;
+        activated.unwrap();
+        let policy = host.policy(name).unwrap();
+        for seed in 0..DECISIONS / 10 {
+            let mut rng = Rng::with_seed(seed);
+            match name {
+                "layered-fallback" => {
+                    let request = Arc::new(any_request(&mut rng));
+                    host.decide_fallback(&policy, request, &kit::default_plan())
+                        .await;
+                }
+                "confidence-threshold" => {
+                    let request = Arc::new(any_request(&mut rng));
+                    let answer = Arc::new(any_answer(&mut rng));
+                    host.decide_threshold(&policy, request, answer, &kit::default_verdict())
+                        .await;
+                }
+                _ => {
+                    let rollout = Arc::new(any_rollout(&mut rng));
+                    host.decide_rollback(&policy, rollout, &kit::default_assessment())
+                        .await;
+                }
+            }
+        }
+        let records = host.records().drain();
+        assert_eq!(records.len() as u64, DECISIONS / 10);
+        let replayer = host.replayer(component, put_back).await.unwrap();
+        for record in records {
+            let failed = matches!(record.outcome, RunOutcome::Failed { .. });
+            assert!(!failed, "{name}: {:?}", record.outcome);
+            let difference = replayer.replay(record).await;
+            assert!(difference.is_none(), "{name}: {difference:?}");
+        }
+    }
 }
 
 #[tokio::test]
