@@ -5,8 +5,9 @@
 use std::path::Path;
 
 fn main() {
-    let guests = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
-    let built = match backstop_build::build_script::policies(&[guests.join("hostile")]) {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guests = ["guests/hostile", "../host/cli/guests/backup-first"].map(|dir| tests.join(dir));
+    let built = match backstop_build::build_script::policies(&guests) {
         Ok(built) => built,
         Err(error) => panic!("build the guests of the tests: {error}"),
     };

@@ -18,6 +18,8 @@ pub struct Running {
     pub gateway: Gateway,
     /// Where callers reach it.
     pub data: SocketAddr,
+    /// Where operators reach it.
+    pub admin: SocketAddr,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<Stopped>,
 }
@@ -39,6 +41,7 @@ impl Running {
         Ok(Self {
             gateway: launched.gateway.clone(),
             data: launched.data_addr,
+            admin: launched.admin_addr,
             stop,
             serving: tokio::spawn(launched.run(async {
                 // A `Running` that is dropped stops its gateway, too.

@@ -3,6 +3,9 @@
 /// The guest of `guests/hostile`.
 pub const HOSTILE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile.wasm"));
 
+/// The demo's policy that calls the last model of a route first.
+pub const BACKUP_FIRST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/demo-backup-first.wasm"));
+
 /// A component from its text.
 ///
 /// # Panics

@@ -1,0 +1,71 @@
+//! Gateways under load, on real sockets: what a gateway adds to a request, what
+//! a swap of a policy does to traffic, and what a hostile policy does to its
+//! neighbours.
+//!
+//! ```sh
+//! cargo run --release -p backstop-tests --example load -- added
+//! cargo run --release -p backstop-tests --example load -- swaps
+//! cargo run --release -p backstop-tests --example load -- hostile
+//! ```
+//!
+//! Run by hand: figures depend on the machine, and callers, models and gateway
+//! share its cores, so that only ratios mean something. What must hold on any
+//! machine is checked, and the exit status is 1 when it does not. Callers and
+//! models have threads of their own, or a guest that holds a thread of the
+//! gateway would slow down the clock that it is measured with.
+
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+mod added;
+mod hostile;
+mod kit;
+mod report;
+mod swaps;
+
+use clap::{Parser, Subcommand};
+use kit::{Fallible, Inside};
+use std::process::ExitCode;
+use tokio::runtime::Runtime;
+
+#[derive(Parser)]
+#[command(about = "Shows what gateways do under load", version)]
+struct Args {
+    #[command(subcommand)]
+    what: What,
+    /// Print one JSON document instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Requests straight to a model, and through gateways without and with
+    /// policies.
+    Added(added::Options),
+    /// Policies are swapped while callers ask at full speed.
+    Swaps(swaps::Options),
+    /// Hostile policies are asked beside a well-behaved one.
+    Hostile(hostile::Options),
+}
+
+fn main() -> Fallible<ExitCode> {
+    let args = Args::parse();
+    let gateways = Runtime::new()?;
+    let inside = Inside(gateways.handle().clone());
+    let report = Runtime::new()?.block_on(async {
+        match args.what {
+            What::Added(options) => added::run(options, &inside).await,
+            What::Swaps(options) => swaps::run(options, &inside).await,
+            What::Hostile(options) => hostile::run(options, &inside).await,
+        }
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report.json())?);
+    } else {
+        print!("{report}");
+    }
+    Ok(match report.passed() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
