@@ -17,10 +17,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::post;
 use backstop::core::input::{BreakerState, Candidate, RequestFacts};
-use backstop::core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
-};
+use backstop::core::metric::{MetricsError, Proportion, Subject};
 use backstop::core::plan::{Action, Plan, Step};
 use backstop::{Grants, Host, MetricQuery, MetricsSource, PolicyHandle, PolicyOptions};
 use std::sync::Arc;
@@ -49,10 +46,6 @@ impl Counts {
     }
 }
 
-fn unknown<T>(query: MetricQuery<'_>) -> Result<T, MetricsError> {
-    Err(MetricsError::Unknown(query.metric.to_owned()))
-}
-
 impl MetricsSource for Counts {
     fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
         match (query.metric, query.subject) {
@@ -64,25 +57,8 @@ impl MetricsSource for Counts {
                     trials,
                 })
             }
-            _ => unknown(query),
+            _ => Err(query.unknown()),
         }
-    }
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
-        unknown(query)
-    }
-    fn quantile(&self, query: MetricQuery<'_>, _: f64) -> Result<Estimate, MetricsError> {
-        unknown(query)
-    }
-    fn compare(
-        &self,
-        query: MetricQuery<'_>,
-        _: &Subject,
-        _: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError> {
-        unknown(query)
-    }
-    fn drift(&self, query: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
-        unknown(query)
     }
 }
 

@@ -4,6 +4,7 @@
 //! answers `unavailable` of [`NoMetrics`], [`NoModels`] and [`NoIncidents`]
 //! are honest defaults for hosts that have nothing to offer.
 
+use backstop_core::evidence::{Evidence, SubjectRef};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::AnswerFacts;
 use backstop_core::metric::{
@@ -33,29 +34,59 @@ pub struct MetricQuery<'a> {
     pub now_ms: u64,
 }
 
+impl<'a> MetricQuery<'a> {
+    /// `subject` with the route of the decision where it means that.
+    fn about<'b>(&self, subject: &'b Subject) -> Result<SubjectRef<'b>, MetricsError>
+    where
+        'a: 'b,
+    {
+        SubjectRef::of(subject, self.route).ok_or_else(|| {
+            MetricsError::Invalid("this decision is not about a route; name a model".to_owned())
+        })
+    }
+
+    /// That there is no such metric, or not of the kind that is asked.
+    pub fn unknown(&self) -> MetricsError {
+        MetricsError::Unknown(self.metric.to_owned())
+    }
+}
+
 /// Where policies' metrics come from. Answers from memory and at once: it is
 /// called on the thread that decides.
+///
+/// A source implements the questions that its metrics answer; all others are
+/// answered [`MetricsError::Unknown`], as for a metric that is not there.
+#[expect(
+    unused_variables,
+    reason = "the names are for those who implement the methods"
+)]
 pub trait MetricsSource: Send + Sync + 'static {
     /// Exact counts of a rate.
     ///
     /// # Errors
     ///
     /// [`MetricsError`], which the policy is told as it is.
-    fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError>;
+    fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
+        Err(query.unknown())
+    }
 
     /// Mean and spread of a value.
     ///
     /// # Errors
     ///
     /// As for [`MetricsSource::rate`].
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError>;
+    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
+        Err(query.unknown())
+    }
 
     /// A quantile of a value; `q` from 0 to 1.
     ///
     /// # Errors
     ///
     /// As for [`MetricsSource::rate`].
-    fn quantile(&self, query: MetricQuery<'_>, q: f64) -> Result<Estimate, MetricsError>;
+    fn quantile(&self, query: MetricQuery<'_>, q: f64) -> Result<Estimate, MetricsError> {
+        Err(query.unknown())
+    }
 
     /// Compares `query.subject` (the candidate) with `baseline`.
     ///
@@ -67,15 +98,22 @@ pub trait MetricsSource: Send + Sync + 'static {
         query: MetricQuery<'_>,
         baseline: &Subject,
         options: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError>;
+    ) -> Result<Comparison, MetricsError> {
+        Err(query.unknown())
+    }
 
     /// Drift of a value: the window against `reference_s` seconds before it.
     ///
     /// # Errors
     ///
     /// As for [`MetricsSource::rate`].
-    fn drift(&self, query: MetricQuery<'_>, reference_s: u32)
-    -> Result<DriftReading, MetricsError>;
+    fn drift(
+        &self,
+        query: MetricQuery<'_>,
+        reference_s: u32,
+    ) -> Result<DriftReading, MetricsError> {
+        Err(query.unknown())
+    }
 }
 
 /// One call of a model by a policy.
@@ -199,6 +237,56 @@ pub trait IncidentSink: Send + Sync + 'static {
     ///
     /// A text for the policy when the incident cannot be taken.
     fn raise(&self, report: IncidentReport) -> Result<bool, String>;
+}
+
+/// The store of `backstop-core` answers whatever was recorded in it, on the
+/// clock of the host ([`HostBuilder::clock`](crate::HostBuilder::clock)).
+impl MetricsSource for Evidence {
+    fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
+        let subject = query.about(query.subject)?;
+        self.rate(query.metric, subject, query.window_s, query.now_ms)
+    }
+
+    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
+        let subject = query.about(query.subject)?;
+        self.mean(query.metric, subject, query.window_s, query.now_ms)
+    }
+
+    fn quantile(&self, query: MetricQuery<'_>, q: f64) -> Result<Estimate, MetricsError> {
+        let subject = query.about(query.subject)?;
+        self.quantile(query.metric, subject, query.window_s, q, query.now_ms)
+    }
+
+    fn compare(
+        &self,
+        query: MetricQuery<'_>,
+        baseline: &Subject,
+        options: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        let (candidate, baseline) = (query.about(query.subject)?, query.about(baseline)?);
+        let MetricQuery {
+            metric,
+            window_s,
+            now_ms,
+            ..
+        } = query;
+        self.compare(metric, candidate, baseline, window_s, &options, now_ms)
+    }
+
+    fn drift(
+        &self,
+        query: MetricQuery<'_>,
+        reference_s: u32,
+    ) -> Result<DriftReading, MetricsError> {
+        let subject = query.about(query.subject)?;
+        let MetricQuery {
+            metric,
+            window_s,
+            now_ms,
+            ..
+        } = query;
+        self.drift(metric, subject, window_s, reference_s, now_ms)
+    }
 }
 
 /// No metrics: every query is answered `unavailable`.

@@ -1,10 +1,7 @@
 //! Scripted sources: metrics, models and incidents for a host under test.
 
 use backstop::core::input::AnswerFacts;
-use backstop::core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
-};
+use backstop::core::metric::{MetricsError, Proportion};
 use backstop::{
     BoxFuture, IncidentReport, IncidentSink, MetricQuery, MetricsSource, ModelAnswer, ModelCall,
     ModelCaller, ModelError,
@@ -20,33 +17,12 @@ pub struct Rates {
     pub per_mille: AtomicU64,
 }
 
-fn unknown<T>(query: MetricQuery<'_>) -> Result<T, MetricsError> {
-    Err(MetricsError::Unknown(query.metric.to_owned()))
-}
-
 impl MetricsSource for Rates {
     fn rate(&self, _: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
         Ok(Proportion {
             events: self.per_mille.load(Ordering::Relaxed),
             trials: 1_000,
         })
-    }
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
-        unknown(query)
-    }
-    fn quantile(&self, query: MetricQuery<'_>, _: f64) -> Result<Estimate, MetricsError> {
-        unknown(query)
-    }
-    fn compare(
-        &self,
-        query: MetricQuery<'_>,
-        _: &Subject,
-        _: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError> {
-        unknown(query)
-    }
-    fn drift(&self, query: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
-        unknown(query)
     }
 }
 

@@ -3,10 +3,7 @@
 
 use crate::{Counters, ERROR_RATE_MAX, Facts, Order, TRIALS_MIN};
 use backstop::core::input::{BreakerState, Candidate, RequestFacts};
-use backstop::core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
-};
+use backstop::core::metric::{MetricsError, Proportion, Subject};
 use backstop::core::plan::{Action, Plan, Step};
 use backstop::{
     Decision, Grants, Host, Isolation, MetricQuery, MetricsSource, PolicyHandle, PolicyOptions,
@@ -16,34 +13,13 @@ use tokio::runtime::Runtime;
 
 struct Metrics(Arc<Counters>);
 
-fn unknown<T>(query: MetricQuery<'_>) -> Result<T, MetricsError> {
-    Err(MetricsError::Unknown(query.metric.to_owned()))
-}
-
 impl MetricsSource for Metrics {
     fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
         let Subject::Model(model) = query.subject else {
-            return unknown(query);
+            return Err(query.unknown());
         };
         let (events, trials) = self.0.errors(model);
         Ok(Proportion { events, trials })
-    }
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
-        unknown(query)
-    }
-    fn quantile(&self, query: MetricQuery<'_>, _: f64) -> Result<Estimate, MetricsError> {
-        unknown(query)
-    }
-    fn compare(
-        &self,
-        query: MetricQuery<'_>,
-        _: &Subject,
-        _: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError> {
-        unknown(query)
-    }
-    fn drift(&self, query: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
-        unknown(query)
     }
 }
 

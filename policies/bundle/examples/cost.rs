@@ -9,10 +9,7 @@
 #![expect(clippy::unwrap_used, reason = "an example that may stop at a surprise")]
 
 use backstop::core::input::{BreakerState, Candidate, RequestFacts};
-use backstop::core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
-};
+use backstop::core::metric::{MetricsError, Proportion};
 use backstop::core::plan::{Action, Plan, Step};
 use backstop::{Grants, Host, Isolation, MetricQuery, MetricsSource, PolicyOptions};
 use std::sync::Arc;
@@ -25,33 +22,12 @@ const MEASURED: usize = 20_000;
 /// Three failures of two hundred calls, whatever is asked.
 struct Steady;
 
-fn unknown<T>(query: MetricQuery<'_>) -> Result<T, MetricsError> {
-    Err(MetricsError::Unknown(query.metric.to_owned()))
-}
-
 impl MetricsSource for Steady {
     fn rate(&self, _: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
         Ok(Proportion {
             events: 3,
             trials: 200,
         })
-    }
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
-        unknown(query)
-    }
-    fn quantile(&self, query: MetricQuery<'_>, _: f64) -> Result<Estimate, MetricsError> {
-        unknown(query)
-    }
-    fn compare(
-        &self,
-        query: MetricQuery<'_>,
-        _: &Subject,
-        _: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError> {
-        unknown(query)
-    }
-    fn drift(&self, query: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
-        unknown(query)
     }
 }
 

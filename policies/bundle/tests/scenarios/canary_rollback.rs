@@ -1,7 +1,7 @@
 //! A candidate that is good, one that is bad, one that nobody knows. The
 //! comparisons are the real ones.
 
-use crate::kit::{self, Story, activate, host, rollout};
+use crate::kit::{self, Story, activate, rollout};
 use backstop::core::evidence::SubjectRef;
 use backstop::core::input::RolloutFacts;
 use backstop::core::rollout::{Assessment, Directive};
@@ -56,7 +56,7 @@ async fn assess(
 #[tokio::test]
 async fn a_good_candidate_advances_once_there_is_evidence() {
     let story = Story::new();
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let settings = json!({"error_rate_margin": 0.02});
     let policy = activate(&host, "canary-rollback", settings).await;
 
@@ -126,7 +126,7 @@ async fn a_bad_candidate_is_taken_back_and_somebody_is_called() {
     ];
     for (metric, release) in bad {
         let story = Story::new();
-        let host = host(story.clone(), story.clone());
+        let host = story.host();
         let policy = activate(&host, "canary-rollback", json!({})).await;
         story.serve(STABLE, &GOOD, 4_000);
         story.serve(CANDIDATE, &release, 1_000);
@@ -152,7 +152,7 @@ async fn a_bad_candidate_is_taken_back_and_somebody_is_called() {
 #[tokio::test]
 async fn a_hard_limit_takes_back_a_candidate_that_is_as_bad_as_the_stable_release() {
     let story = Story::new();
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let policy = activate(&host, "canary-rollback", json!({"error_rate_max": 0.3})).await;
     let broken = Release {
         errors: 500,
@@ -171,7 +171,7 @@ async fn a_hard_limit_takes_back_a_candidate_that_is_as_bad_as_the_stable_releas
 #[tokio::test]
 async fn a_candidate_that_nobody_knows_is_paused_and_never_advances() {
     let story = Story::new();
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let settings = json!({"duration_max_s": 3_600});
     let policy = activate(&host, "canary-rollback", settings).await;
     story.serve(STABLE, &GOOD, 4_000);

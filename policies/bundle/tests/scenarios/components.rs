@@ -1,7 +1,7 @@
 //! What the components are: small, in one page of memory, importing what they
 //! use and no more, and refused without the grants that their README names.
 
-use crate::kit::{Story, host, options};
+use crate::kit::{Story, options};
 use backstop::{Grants, PolicyOptions};
 use backstop_policies::BUILTINS;
 use serde_json::json;
@@ -40,7 +40,7 @@ fn components_are_small_and_import_what_they_use() {
 #[tokio::test]
 async fn every_policy_says_the_name_and_summary_that_the_list_says() {
     let story = Story::new();
-    let host = host(story.clone(), story);
+    let host = story.host();
     for builtin in BUILTINS {
         let info = host
             .check(
@@ -58,7 +58,7 @@ async fn every_policy_says_the_name_and_summary_that_the_list_says() {
 #[tokio::test]
 async fn no_policy_loads_without_its_grants() {
     let story = Story::new();
-    let host = host(story.clone(), story);
+    let host = story.host();
     for builtin in BUILTINS {
         let options = PolicyOptions {
             grants: Grants::default(),
@@ -77,7 +77,7 @@ async fn no_policy_loads_without_its_grants() {
 #[tokio::test]
 async fn settings_that_do_not_fit_are_refused_with_their_place() {
     let story = Story::new();
-    let host = host(story.clone(), story);
+    let host = story.host();
     for (name, settings, place) in [
         (
             "layered-fallback",

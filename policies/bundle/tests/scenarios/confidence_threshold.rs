@@ -1,6 +1,6 @@
 //! Confidence that drops, and quality that drops while confidence does not.
 
-use crate::kit::{self, Story, activate, answer, host, request};
+use crate::kit::{self, Story, activate, answer, request};
 use backstop::core::evidence::SubjectRef;
 use backstop::core::input::AnswerFacts;
 use backstop::core::verdict::{Outcome, Verdict};
@@ -30,7 +30,7 @@ async fn judge(
 #[tokio::test]
 async fn answers_escalate_and_go_to_review_as_confidence_drops() {
     let story = Story::new();
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let settings = json!({"accept_at": 0.8, "review_below": 0.4});
     let policy = activate(&host, "confidence-threshold", settings).await;
 
@@ -66,7 +66,7 @@ async fn answers_escalate_and_go_to_review_as_confidence_drops() {
 #[tokio::test]
 async fn the_line_rises_while_labels_disagree_and_falls_again() {
     let story = Story::new();
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let settings = json!({"accept_at": 0.8, "accuracy_min": 0.9, "window_s": 600});
     let policy = activate(&host, "confidence-threshold", settings).await;
     let primary = SubjectRef::Model("primary");

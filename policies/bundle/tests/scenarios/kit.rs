@@ -4,16 +4,12 @@
 use backstop::core::evidence::{Evidence, EvidenceOptions, SubjectRef};
 use backstop::core::input::{AnswerFacts, BreakerState, Candidate, RequestFacts, RolloutFacts};
 use backstop::core::input::{FinishReason, RolloutStage};
-use backstop::core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
-};
 use backstop::core::plan::{Action, Plan, Step};
 use backstop::core::rollout::{Assessment, Directive};
 use backstop::core::verdict::{Outcome, Verdict};
 use backstop::{
-    Grants, Host, HostOptions, IncidentReport, IncidentSink, Limits, MetricQuery, MetricsSource,
-    PolicyHandle, PolicyOptions,
+    Grants, Host, HostOptions, IncidentReport, IncidentSink, Limits, MetricsSource, PolicyHandle,
+    PolicyOptions,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -26,7 +22,7 @@ const DEADLINE_MS: u32 = 10_000;
 
 /// What a test has recorded, and what policies raised.
 pub(crate) struct Story {
-    evidence: Evidence,
+    evidence: Arc<Evidence>,
     ahead_ms: AtomicU64,
     pub(crate) incidents: Mutex<Vec<IncidentReport>>,
 }
@@ -34,7 +30,7 @@ pub(crate) struct Story {
 impl Story {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
-            evidence: Evidence::new(EvidenceOptions::default()),
+            evidence: Arc::new(Evidence::new(EvidenceOptions::default())),
             ahead_ms: AtomicU64::new(0),
             incidents: Mutex::new(Vec::new()),
         })
@@ -74,65 +70,24 @@ impl Story {
         }
     }
 
-    fn later(&self, query: MetricQuery<'_>) -> u64 {
-        query.now_ms + self.ahead_ms.load(Ordering::Relaxed)
-    }
-}
-
-fn subject<'a>(query: &MetricQuery<'a>) -> Result<SubjectRef<'a>, MetricsError> {
-    SubjectRef::of(query.subject, query.route)
-        .ok_or_else(|| MetricsError::Invalid("subject".to_owned()))
-}
-
-impl MetricsSource for Story {
-    fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
-        let subject = subject(&query)?;
-        self.evidence
-            .rate(query.metric, subject, query.window_s, self.later(query))
+    /// A host that reads what was recorded.
+    pub(crate) fn host(self: &Arc<Self>) -> Host {
+        self.host_over(self.evidence.clone())
     }
 
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
-        let subject = subject(&query)?;
-        self.evidence
-            .mean(query.metric, subject, query.window_s, self.later(query))
-    }
-
-    fn quantile(&self, query: MetricQuery<'_>, q: f64) -> Result<Estimate, MetricsError> {
-        let subject = subject(&query)?;
-        self.evidence
-            .quantile(query.metric, subject, query.window_s, q, self.later(query))
-    }
-
-    fn compare(
-        &self,
-        query: MetricQuery<'_>,
-        baseline: &Subject,
-        options: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError> {
-        let candidate = subject(&query)?;
-        let baseline = SubjectRef::of(baseline, query.route)
-            .ok_or_else(|| MetricsError::Invalid("baseline".to_owned()))?;
-        let now_ms = self.later(query);
-        let window_s = query.window_s;
-        self.evidence.compare(
-            query.metric,
-            candidate,
-            baseline,
-            window_s,
-            &options,
-            now_ms,
-        )
-    }
-
-    fn drift(
-        &self,
-        query: MetricQuery<'_>,
-        reference_s: u32,
-    ) -> Result<DriftReading, MetricsError> {
-        let subject = subject(&query)?;
-        let now_ms = self.later(query);
-        self.evidence
-            .drift(query.metric, subject, query.window_s, reference_s, now_ms)
+    /// A host in this time that reads other metrics.
+    pub(crate) fn host_over(self: &Arc<Self>, metrics: Arc<dyn MetricsSource>) -> Host {
+        let story = self.clone();
+        Host::builder()
+            .options(HostOptions {
+                instances_max: 8,
+                ..HostOptions::default()
+            })
+            .metrics(metrics)
+            .incidents(self.clone())
+            .clock(move || story.now_ms())
+            .build()
+            .unwrap()
     }
 }
 
@@ -143,19 +98,6 @@ impl IncidentSink for Story {
         incidents.push(report);
         Ok(is_new)
     }
-}
-
-/// A host over these sources.
-pub(crate) fn host(metrics: Arc<dyn MetricsSource>, incidents: Arc<dyn IncidentSink>) -> Host {
-    Host::builder()
-        .options(HostOptions {
-            instances_max: 8,
-            ..HostOptions::default()
-        })
-        .metrics(metrics)
-        .incidents(incidents)
-        .build()
-        .unwrap()
 }
 
 /// What the README of each policy says that it needs.

@@ -1,6 +1,6 @@
 //! A primary that is healthy, fails, is cut off by its breaker and recovers.
 
-use crate::kit::{self, Story, activate, host, outline, request};
+use crate::kit::{self, Story, activate, outline, request};
 use backstop::core::evidence::SubjectRef;
 use backstop::core::input::{BreakerState, RequestFacts};
 use backstop::core::plan::Plan;
@@ -28,7 +28,7 @@ async fn decide(
 #[tokio::test]
 async fn a_failing_primary_is_moved_back_cut_off_and_comes_back() {
     let story = Story::new();
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let policy = activate(&host, "layered-fallback", json!({"knock_percent": 0})).await;
 
     // All is well.
@@ -99,7 +99,7 @@ async fn a_failing_primary_is_moved_back_cut_off_and_comes_back() {
 async fn new_settings_are_a_new_revision_and_going_back_is_instant() {
     let story = Story::new();
     story.rate("error-rate", PRIMARY, 10, 100);
-    let host = host(story.clone(), story.clone());
+    let host = story.host();
     let policy = activate(&host, "layered-fallback", json!({})).await;
     let (plan, _) = decide(&host, &policy, request()).await;
     assert_eq!(outline(&plan), "primary, backup, rules(sorry)");

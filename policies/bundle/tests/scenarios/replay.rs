@@ -2,7 +2,7 @@
 //! metrics, are written down, read back and replayed without a difference; a
 //! record of which one byte of the input was changed is found.
 
-use crate::kit::{self, Story, activate, answer, host, options, request, rollout};
+use crate::kit::{self, Story, activate, answer, options, request, rollout};
 use backstop::core::input::{
     AnswerFacts, BreakerState, Candidate, FinishReason, RequestFacts, RolloutFacts,
 };
@@ -212,7 +212,7 @@ async fn finds(replayer: &Replayer, record: &DecisionRecord, from: &str, to: &st
 #[tokio::test]
 async fn thousands_of_plans_replay_and_one_changed_byte_is_found() {
     let settings = json!({"latency_p95_ms_max": 3_000, "retries": 1});
-    let host = host(Weather::new(1), Story::new());
+    let host = Story::new().host_over(Weather::new(1));
     let policy = activate(&host, "layered-fallback", settings.clone()).await;
     for seed in 0..DECISIONS {
         let request = Arc::new(any_request(&mut Rng::with_seed(seed)));
@@ -240,7 +240,7 @@ async fn thousands_of_verdicts_replay_and_one_changed_byte_is_found() {
         "tighten_by": 0.2,
         "tighten_on_drift": true,
     });
-    let host = host(Weather::new(2), Story::new());
+    let host = Story::new().host_over(Weather::new(2));
     let policy = activate(&host, "confidence-threshold", settings.clone()).await;
     for seed in 0..DECISIONS {
         let mut rng = Rng::with_seed(seed);
@@ -268,7 +268,7 @@ async fn thousands_of_verdicts_replay_and_one_changed_byte_is_found() {
 /// ones decide: a replay makes a fresh instance for each record.
 #[tokio::test]
 async fn what_instances_decide_that_are_put_back_replays_on_fresh_ones() {
-    let host = host(Weather::new(4), Story::new());
+    let host = Story::new().host_over(Weather::new(4));
     for name in [
         "layered-fallback",
         "confidence-threshold",
@@ -324,7 +324,7 @@ async fn thousands_of_assessments_replay_and_one_changed_byte_is_found() {
         "dwell_s": 60,
         "duration_max_s": 3_600,
     });
-    let host = host(Weather::new(3), Story::new());
+    let host = Story::new().host_over(Weather::new(3));
     let policy = activate(&host, "canary-rollback", settings.clone()).await;
     for seed in 0..DECISIONS {
         let rollout = Arc::new(any_rollout(&mut Rng::with_seed(seed)));
