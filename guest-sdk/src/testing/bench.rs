@@ -329,14 +329,14 @@ impl<P> Bench<P> {
 
     /// A value that the policy finds in its state.
     pub fn state(&mut self, key: &str, value: &[u8]) -> &mut Self {
-        let entry = world::Entry::new(value.to_vec(), self.ctx.now_ms, 0);
+        let entry = world::state::Entry::new(value.to_vec(), self.ctx.now_ms, 0);
         self.world.values.insert(key.to_owned(), entry);
         self
     }
 
     /// A number that the policy finds in its state.
     pub fn state_number(&mut self, key: &str, number: i64) -> &mut Self {
-        let entry = world::Entry::new(number, self.ctx.now_ms, 0);
+        let entry = world::state::Entry::new(number, self.ctx.now_ms, 0);
         self.world.numbers.insert(key.to_owned(), entry);
         self
     }
