@@ -197,7 +197,8 @@ pub enum ActivationErrorKind {
     },
     /// The component imports something that it was not granted.
     #[error(
-        "the component imports {}; allow it with {}",
+        "the component imports {}; allow it with {}, \
+         which an import takes even where the settings make no use of it",
         list(imports),
         list(grants)
     )]

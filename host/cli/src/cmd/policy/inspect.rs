@@ -216,7 +216,7 @@ fn show_imports(report: &Report) -> Result<(), Failure> {
     }
     for (index, import) in report.imports.iter().enumerate() {
         let label = if index == 0 { "imports" } else { "" };
-        let grant = import.grant.map(|grant| format!(" needs {grant}"));
+        let grant = import.grant.map(|grant| format!(" needs {grant} to load"));
         output::line(format_args!(
             "{label:<9} {}{}",
             import.interface,
