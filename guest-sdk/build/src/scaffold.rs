@@ -10,7 +10,8 @@ const FILES: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("template/Cargo.toml.txt")),
     ("README.md", include_str!("template/README.md")),
     ("src/lib.rs", include_str!("template/lib.rs.txt")),
-    (".gitignore", "/target\n"),
+    // What a build and a gateway that serves from here leave.
+    (".gitignore", "/target\n/data\n*.wasm\n"),
 ];
 
 /// Where the new policy gets the SDK from.

@@ -79,7 +79,7 @@ fn a_new_author_goes_from_nothing_to_a_policy_with_the_commands_of_the_readme() 
 
 #[test]
 fn the_policy_in_the_readme_is_the_example_of_the_sdk() {
-    let shown = block(&readme(), "A whole policy:", "rust");
+    let shown = block(&readme(), "A whole policy, ", "rust");
     let example = fs::read_to_string(root().join("guest-sdk/examples/minimal.rs")).unwrap();
     assert!(example.trim_end().ends_with(shown.trim_end()), "{shown}");
     let written = shown.lines().filter(|line| !line.trim().is_empty());
