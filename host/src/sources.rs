@@ -352,3 +352,37 @@ impl IncidentSink for NoIncidents {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backstop_core::evidence::EvidenceOptions;
+
+    fn query(subject: &Subject) -> MetricQuery<'_> {
+        MetricQuery {
+            metric: "error-rate",
+            subject,
+            route: None,
+            window_s: 60,
+            now_ms: 0,
+        }
+    }
+
+    #[test]
+    fn what_a_source_does_not_implement_is_unknown() {
+        struct Nothing;
+        impl MetricsSource for Nothing {}
+        let unknown = MetricsError::Unknown("error-rate".to_owned());
+        let found = Nothing.drift(query(&Subject::Route), 60);
+        assert_eq!(found.unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn a_question_about_no_route_names_a_model() {
+        let evidence: &dyn MetricsSource = &Evidence::new(EvidenceOptions::default());
+        let found = evidence.rate(query(&Subject::Model("m".into())));
+        assert_eq!(found.unwrap(), Proportion::default());
+        let refused = evidence.rate(query(&Subject::Route)).unwrap_err();
+        assert!(matches!(refused, MetricsError::Invalid(text) if text.contains("name a model")));
+    }
+}
