@@ -11,9 +11,7 @@ use crate::convert::{self, Returned};
 use crate::engine::ticks;
 use crate::image::Image;
 use crate::options::Limits;
-use crate::record::{
-    Cost, FailureKind, Fault, HostCall, Input, Moment, Output, Over, RunOutcome,
-};
+use crate::record::{Cost, FailureKind, Fault, HostCall, Input, Moment, Output, Over, RunOutcome};
 use crate::replay::ReplayCursor;
 use crate::run_state::{HostStop, Mode, RunState};
 use backstop_core::text::{REASON_BYTES_MAX, sanitize};

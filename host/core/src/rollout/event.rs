@@ -3,6 +3,7 @@
 //! Events are facts: a rollout is what its events say, and replaying them
 //! gives the same rollout, whatever its configuration has become since.
 
+use super::RolloutConfig;
 use super::machine::RolloutPlan;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -74,6 +75,28 @@ pub enum RolloutChange {
     Resumed,
     /// It was called off: nothing is said about the candidate.
     Aborted,
+    /// It goes on where it stands, under other limits.
+    LimitsChanged {
+        /// These.
+        config: RolloutConfig,
+    },
+}
+
+impl RolloutChange {
+    /// The name for people: that of the directive that leads to it, where
+    /// there is one.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            RolloutChange::Began { .. } => "began",
+            RolloutChange::Advanced { .. } => "advance",
+            RolloutChange::Promoted => "promote",
+            RolloutChange::RolledBack { .. } => "roll-back",
+            RolloutChange::Paused => "pause",
+            RolloutChange::Resumed => "resume",
+            RolloutChange::Aborted => "abort",
+            RolloutChange::LimitsChanged { .. } => "limits",
+        }
+    }
 }
 
 /// Why events are no rollout.

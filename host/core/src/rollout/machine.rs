@@ -8,7 +8,8 @@
 //! - what a person decided is not undone by a policy: a promotion by hand cannot
 //!   be gone behind, and a resumed rollout is not paused or rolled back again
 //!   while the pin lasts;
-//! - an ended rollout stays as it ended, and a model has one rollout at a time.
+//! - an ended rollout stays as it ended, and a model has one rollout at a time;
+//! - other limits hold from where the rollout stands: they move no traffic.
 
 use super::event::{Decider, ReplayError, RolloutChange, RolloutEvent};
 use super::{Assessment, Directive, RolloutConfig, RolloutConfigError};
@@ -82,6 +83,9 @@ pub enum Command {
     Resume,
     /// Call it off: all traffic to the stable release. Not for policies.
     Abort,
+    /// Go on from here under these limits. Only for the host, whose
+    /// configuration has them.
+    Limits(RolloutConfig),
 }
 
 /// A command, and what has to be known about it.
@@ -146,6 +150,9 @@ pub enum Refused {
     /// Only a person may do this, or a person or the host.
     #[error("this is not for a policy to decide")]
     NotAllowed,
+    /// The limits are none.
+    #[error(transparent)]
+    Limits(#[from] RolloutConfigError),
 }
 
 /// Why no rollout begins.
@@ -171,8 +178,9 @@ pub enum BeginError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Position {
     Shadow,
-    /// Canary at the step of this index.
-    Step(usize),
+    /// Canary with this share in percent: a step when it was set, which it need
+    /// not be any more under other limits.
+    Canary(u32),
 }
 
 /// One rollout.
@@ -252,10 +260,9 @@ impl Rollout {
     }
 
     fn begun(plan: RolloutPlan, event: &RolloutEvent) -> Rollout {
-        let position = if plan.config.shadow {
-            Position::Shadow
-        } else {
-            Position::Step(0)
+        let position = match plan.config.steps.first() {
+            Some(share_percent) if !plan.config.shadow => Position::Canary(*share_percent),
+            _ => Position::Shadow,
         };
         Rollout {
             plan,
@@ -320,6 +327,13 @@ impl Rollout {
                 return Err(Refused::NotAllowed);
             }
             Command::Abort => return Ok(Some(RolloutChange::Aborted)),
+            Command::Limits(_) if order.by != Decider::Host => return Err(Refused::NotAllowed),
+            Command::Limits(config) if *config == self.plan.config => return Ok(None),
+            Command::Limits(config) => {
+                config.check()?;
+                let config = config.clone();
+                return Ok(Some(RolloutChange::LimitsChanged { config }));
+            }
         };
         let paused = self.status == RolloutStatus::Paused;
         if *directive == Directive::Hold || (paused && *directive == Directive::Pause) {
@@ -403,11 +417,10 @@ impl Rollout {
         match &event.change {
             RolloutChange::Began { .. } => return false,
             RolloutChange::Advanced { share_percent } => {
-                let steps = &self.plan.config.steps;
-                let Some(step) = steps.iter().position(|step| step == share_percent) else {
+                if !self.plan.config.steps.contains(share_percent) {
                     return false;
-                };
-                self.position = Position::Step(step);
+                }
+                self.position = Position::Canary(*share_percent);
                 self.since_ms = event.at_ms;
                 self.pinned_ms = None;
                 self.status = RolloutStatus::Running;
@@ -423,6 +436,12 @@ impl Rollout {
             }
             RolloutChange::Resumed => return false,
             RolloutChange::Aborted => self.status = RolloutStatus::Aborted,
+            RolloutChange::LimitsChanged { config } => {
+                if config.check().is_err() {
+                    return false;
+                }
+                self.plan.config = config.clone();
+            }
         }
         self.by_person = event.by.is_person();
         self.version += 1;
@@ -432,6 +451,16 @@ impl Rollout {
     /// What it is about.
     pub fn plan(&self) -> &RolloutPlan {
         &self.plan
+    }
+
+    /// When it began, in milliseconds since the Unix epoch.
+    pub fn began_ms(&self) -> u64 {
+        self.began_ms
+    }
+
+    /// When the present share was set, in milliseconds since the Unix epoch.
+    pub fn since_ms(&self) -> u64 {
+        self.since_ms
     }
 
     /// Where it is in its life.
@@ -473,17 +502,18 @@ impl Rollout {
             (RolloutStatus::Promoted, _) => 100,
             (RolloutStatus::RolledBack { .. } | RolloutStatus::Aborted, _) => 0,
             (_, Position::Shadow) => 0,
-            (_, Position::Step(step)) => self.plan.config.steps.get(step).copied().unwrap_or(0),
+            (_, Position::Canary(share_percent)) => share_percent,
         }
     }
 
     /// The share after an advance; none when that would promote.
     pub fn next_share_percent(&self) -> Option<u32> {
-        let next = match self.position {
+        let now = match self.position {
             Position::Shadow => 0,
-            Position::Step(step) => step + 1,
+            Position::Canary(share_percent) => share_percent,
         };
-        self.plan.config.steps.get(next).copied()
+        let mut steps = self.plan.config.steps.iter().copied();
+        steps.find(|step| *step > now)
     }
 
     /// What a policy is told. `ready` are the releases that could serve at
@@ -495,7 +525,7 @@ impl Rollout {
             stable: self.plan.stable.clone(),
             stage: match self.position {
                 Position::Shadow => RolloutStage::Shadow,
-                Position::Step(_) => RolloutStage::Canary,
+                Position::Canary(_) => RolloutStage::Canary,
             },
             share_percent: self.share_percent(),
             next_share_percent: self.next_share_percent(),

@@ -6,6 +6,7 @@
 mod config;
 mod event;
 mod machine;
+mod take_up;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ pub use event::{Decider, ReplayError, RolloutChange, RolloutEvent};
 pub use machine::{
     BeginError, Command, Order, RELEASES_READY_MAX, Refused, Rollout, RolloutPlan, RolloutStatus,
 };
+pub use take_up::{TakeUp, take_up};
 
 use crate::input::RolloutFacts;
 use serde::{Deserialize, Serialize};

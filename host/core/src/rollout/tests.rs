@@ -328,6 +328,77 @@ fn a_shadow_stage_comes_before_the_first_share() {
 }
 
 #[test]
+fn other_limits_hold_from_where_the_rollout_stands() {
+    let (mut rollout, began) = begin(plan());
+    let limits = |steps: &[u32], dwell_ms_min| RolloutConfig {
+        steps: steps.to_vec(),
+        dwell_ms_min,
+        ..plan().config
+    };
+    let mut say = |config, by, now_ms| {
+        rollout
+            .apply(order(Command::Limits(config), by), &ready(), now_ms)
+            .map(|event| (event, rollout.share_percent(), rollout.next_share_percent()))
+    };
+    let (changed, share, next) = say(limits(&[2, 10, 30], 5), Decider::Host, NOW + 1).unwrap();
+    assert_eq!((share, next), (5, Some(10)), "5 is no step any more");
+    let same = say(limits(&[2, 10, 30], 5), Decider::Host, NOW + 1).unwrap();
+    assert_eq!(same.0, None);
+    for by in [policy(), person()] {
+        let refused = say(limits(&[5], 0), by, NOW + 2);
+        assert_eq!(refused, Err(Refused::NotAllowed));
+    }
+    let none = say(limits(&[], 0), Decider::Host, NOW + 2).unwrap_err();
+    assert_eq!(none.to_string(), "`steps` has 0 entries, must have 1 to 32");
+    // The dwell counts from when the share was set, not from the new limits.
+    let advance = order(Command::Directive(Directive::Advance), policy());
+    let advanced = rollout.apply(advance, &ready(), NOW + 5).unwrap();
+    assert_eq!(rollout.share_percent(), 10);
+    let events = [began, changed.unwrap(), advanced.unwrap()];
+    assert_eq!(Rollout::replay(&events), Ok(rollout));
+}
+
+#[test]
+fn what_has_ended_is_not_taken_up_again() {
+    let ended = |command| {
+        let (mut rollout, _) = begin(plan());
+        let order = order(command, person());
+        rollout.apply(order, &ready(), NOW).unwrap();
+        rollout
+    };
+    let (running, _) = begin(plan());
+    let paused = ended(Command::Directive(Directive::Pause));
+    let back = ended(Command::Directive(Directive::RollBack(None)));
+    let promoted = ended(Command::Directive(Directive::Promote));
+    let aborted = ended(Command::Abort);
+    let mut limits = plan();
+    limits.config.dwell_ms_min += 1;
+    let other_stable = RolloutPlan {
+        stable: "v1".into(),
+        ..limits.clone()
+    };
+    let other_candidate = RolloutPlan {
+        candidate: "v4".into(),
+        ..plan()
+    };
+    use TakeUp::{Begin, Keep, Limits};
+    for (last, same, limited, behind, other) in [
+        (None, Begin, Begin, Begin, Begin),
+        (Some(&running), Keep, Limits, Begin, Begin),
+        (Some(&paused), Keep, Limits, Begin, Begin),
+        (Some(&back), Keep, Keep, Keep, Begin),
+        (Some(&promoted), Keep, Keep, Keep, Begin),
+        (Some(&aborted), Keep, Keep, Begin, Begin),
+    ] {
+        let status = last.map(Rollout::status);
+        assert_eq!(take_up(last, &plan()), same, "{status:?}");
+        assert_eq!(take_up(last, &limits), limited, "{status:?}");
+        assert_eq!(take_up(last, &other_stable), behind, "{status:?}");
+        assert_eq!(take_up(last, &other_candidate), other, "{status:?}");
+    }
+}
+
+#[test]
 fn limits_that_are_none_are_refused() {
     let begin_with = |steps: &[u32]| {
         let mut plan = plan();

@@ -90,6 +90,10 @@ pub enum RolloutPhase {
     Promoted,
     /// The traffic went back.
     RolledBack,
+    /// Where it stood cannot be read, or that it begins cannot be written: the
+    /// candidate gets nothing until it can, or a person resumes, which begins
+    /// it anew.
+    Waiting,
 }
 
 /// A rollout.
@@ -105,13 +109,16 @@ pub struct RolloutStatus {
     pub policy: Option<String>,
     /// Where it stands.
     pub phase: RolloutPhase,
+    /// What keeps it from being as it should be: why it waits, or that the
+    /// store has not taken what is in force.
+    pub problem: Option<String>,
     /// The candidate's share, in per cent.
     pub share_percent: f64,
     /// Its share after the next advance; none when that would promote.
     pub next_share_percent: Option<f64>,
-    /// When it began, in milliseconds since the Unix epoch.
+    /// When it began, in milliseconds since the Unix epoch; 0 while it waits.
     pub began_ms: u64,
-    /// When the present share was set.
+    /// When the present share was set; 0 while it waits.
     pub step_since_ms: u64,
     /// What was last decided about it.
     pub last_directive: Option<String>,

@@ -71,6 +71,7 @@ impl Control for Fake {
             stable: "r1".into(),
             policy: None,
             phase: RolloutPhase::Running,
+            problem: None,
             share_percent: 25.0,
             next_share_percent: Some(50.0),
             began_ms: 1,

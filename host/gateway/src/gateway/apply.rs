@@ -174,7 +174,7 @@ impl Gateway {
                 return Err(problems.into());
             }
         };
-        shared.plant.store(Some(plant.clone()));
+        shared.plant.store(Some(plant));
 
         for change in changes {
             let now = Active {
@@ -184,7 +184,7 @@ impl Gateway {
             active.insert(change.spec.name.clone(), now);
         }
         let removed = let_go(shared, &config, &mut active);
-        crate::rollouts::reconcile(self, &plant).await;
+        crate::rollouts::reconcile(self).await;
         note(shared, &config, &activated).await;
         // Series of releases and routes that are gone for good make room.
         shared.evidence.store().sweep(shared.clock.now_ms());

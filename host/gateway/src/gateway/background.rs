@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
 /// Counts running pieces of work: one for each stream that has ended and is
-/// still judged or recorded. A connection can end several meanwhile.
+/// still judged or recorded (a connection can end several meanwhile), and one
+/// for each change of a rollout.
 #[derive(Debug, Default)]
 pub(super) struct Background {
     state: Arc<State>,

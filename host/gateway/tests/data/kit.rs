@@ -272,8 +272,18 @@ impl Running {
 
     pub(crate) async fn start_in(text: &str, dir: Arc<tempfile::TempDir>) -> Running {
         let config = config(text, dir.path());
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(&config.server.data_dir, StoreOptions::default()).unwrap());
+        let data_dir = &config.server.data_dir;
+        let store = Arc::new(SqliteStore::open(data_dir, StoreOptions::default()).unwrap());
+        Running::start_on(store, text, dir).await
+    }
+
+    /// A gateway that keeps things in `store`.
+    pub(crate) async fn start_on(
+        store: Arc<dyn Store>,
+        text: &str,
+        dir: Arc<tempfile::TempDir>,
+    ) -> Running {
+        let config = config(text, dir.path());
         let parts = GatewayParts {
             store: store.clone(),
             incidents: Arc::new(Incidents::start(store.clone()).await.unwrap()),
@@ -296,6 +306,12 @@ impl Running {
             client: Client::builder(TokioExecutor::new()).build_http(),
             dir,
         }
+    }
+
+    /// Applies another configuration in the same folder.
+    pub(crate) async fn reload(&self, text: &str) {
+        let config = config(text, self.dir.path());
+        self.gateway.apply(config).await.unwrap();
     }
 
     /// Stops it and returns its folder, for the next one.

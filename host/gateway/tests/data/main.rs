@@ -7,11 +7,13 @@
 )]
 
 mod fallback;
+mod faulty;
 mod kit;
 mod launching;
 mod policies;
 mod races;
 mod requests;
 mod rollouts;
+mod rollouts_stored;
 mod shutdown;
 mod streams;

@@ -5,7 +5,7 @@ use backstop_gateway::admin::{Control, ControlError, RolloutCommand, RolloutPhas
 use serde_json::json;
 use std::net::SocketAddr;
 
-fn rollout(stable: SocketAddr, candidate: SocketAddr, more: &str) -> String {
+pub(crate) fn rollout(stable: SocketAddr, candidate: SocketAddr, more: &str) -> String {
     format!(
         r#"
         [providers.a]
@@ -39,14 +39,14 @@ fn rollout(stable: SocketAddr, candidate: SocketAddr, more: &str) -> String {
     )
 }
 
-const CANARY: &str = r#"policy = "canary"
+pub(crate) const CANARY: &str = r#"policy = "canary"
 [policies.canary]
 component = "builtin:canary-rollback"
 grants = { metrics = ["*"], incident = true }
 settings = { guardrails = ["error-rate"], error_rate_max = 0.5, limit_samples_min = 5, dwell_s = 0 }
 "#;
 
-async fn release(gateway: &Running, key: &str) -> String {
+pub(crate) async fn release(gateway: &Running, key: &str) -> String {
     let answer = gateway
         .post_with("/v1/predict/score", &[("x-backstop-key", key)], "{}")
         .await;

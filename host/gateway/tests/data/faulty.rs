@@ -1,0 +1,205 @@
+//! A store that fails, hangs or returns garbage when a test says so.
+
+use backstop::{BoxFuture, IncidentReport, Severity};
+use backstop_gateway::store::{
+    Activation, Incident, IncidentState, NewReview, Resolution, Resolved, Review, ReviewFilter,
+    RolloutEvent, SqliteStore, Store, StoreError, StoreOptions,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::Notify;
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    None,
+    Fails,
+    /// Until the fault is taken away: then the work is done.
+    Hangs,
+    /// What is read is nonsense.
+    Garbage,
+}
+
+/// A store on disk with faults.
+pub(crate) struct Faulty {
+    inner: SqliteStore,
+    /// Of reading rollouts' histories.
+    reads: Mutex<Fault>,
+    /// Of everything that is written.
+    writes: Mutex<Fault>,
+    changed: Notify,
+    /// Writes that were asked for.
+    asked: AtomicU32,
+}
+
+impl Faulty {
+    pub(crate) fn open(dir: &Path) -> Arc<Faulty> {
+        Arc::new(Faulty {
+            inner: SqliteStore::open(&dir.join("data"), StoreOptions::default()).unwrap(),
+            reads: Mutex::new(Fault::None),
+            writes: Mutex::new(Fault::None),
+            changed: Notify::new(),
+            asked: AtomicU32::new(0),
+        })
+    }
+
+    pub(crate) fn reads(&self, fault: Fault) {
+        *self.reads.lock() = fault;
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn writes(&self, fault: Fault) {
+        *self.writes.lock() = fault;
+        self.changed.notify_waiters();
+    }
+
+    /// How many writes were asked for.
+    pub(crate) fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// What happened to the rollout of `model` as far as it is on disk, oldest
+    /// first.
+    pub(crate) async fn rollout(&self, model: &str) -> Vec<String> {
+        let events = self.inner.rollout_events(Some(model), 200).await.unwrap();
+        let name = |event: &RolloutEvent| {
+            let event = event.event["change"]["event"].as_str();
+            event.unwrap_or("garbage").to_owned()
+        };
+        events.iter().rev().map(name).collect()
+    }
+
+    async fn pass(&self, fault: &Mutex<Fault>) -> Result<(), StoreError> {
+        loop {
+            let changed = self.changed.notified();
+            let now = *fault.lock();
+            match now {
+                Fault::None | Fault::Garbage => return Ok(()),
+                Fault::Fails => return Err(StoreError::Closed),
+                Fault::Hangs => changed.await,
+            }
+        }
+    }
+
+    async fn pass_write(&self) -> Result<(), StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.pass(&self.writes).await
+    }
+}
+
+impl Store for Faulty {
+    fn add_review(&self, review: NewReview) -> BoxFuture<'_, Result<Review, StoreError>> {
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.add_review(review).await
+        })
+    }
+
+    fn review(&self, id: &str) -> BoxFuture<'_, Result<Option<Review>, StoreError>> {
+        self.inner.review(id)
+    }
+
+    fn reviews(&self, filter: ReviewFilter) -> BoxFuture<'_, Result<Vec<Review>, StoreError>> {
+        self.inner.reviews(filter)
+    }
+
+    fn resolve_review(
+        &self,
+        id: &str,
+        resolution: Resolution,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Resolved, StoreError>> {
+        self.inner.resolve_review(id, resolution, at_ms)
+    }
+
+    fn reviews_pending(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, StoreError>> {
+        self.inner.reviews_pending()
+    }
+
+    fn raise_incident(
+        &self,
+        report: IncidentReport,
+        times: u64,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<(Incident, bool), StoreError>> {
+        self.inner.raise_incident(report, times, at_ms)
+    }
+
+    fn incidents(
+        &self,
+        state: Option<IncidentState>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Incident>, StoreError>> {
+        self.inner.incidents(state, limit)
+    }
+
+    fn close_incident(
+        &self,
+        id: u64,
+        by: Option<String>,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Incident, StoreError>> {
+        self.inner.close_incident(id, by, at_ms)
+    }
+
+    fn incidents_open(&self) -> BoxFuture<'_, Result<Vec<(Severity, u64)>, StoreError>> {
+        self.inner.incidents_open()
+    }
+
+    fn add_rollout_event(
+        &self,
+        model: &str,
+        at_ms: u64,
+        event: Value,
+    ) -> BoxFuture<'_, Result<RolloutEvent, StoreError>> {
+        let model = model.to_owned();
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.add_rollout_event(&model, at_ms, event).await
+        })
+    }
+
+    fn rollout_events(
+        &self,
+        model: Option<&str>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<RolloutEvent>, StoreError>> {
+        let model = model.map(str::to_owned);
+        Box::pin(async move {
+            self.pass(&self.reads).await?;
+            let mut events = self.inner.rollout_events(model.as_deref(), limit).await?;
+            if *self.reads.lock() == Fault::Garbage {
+                events
+                    .iter_mut()
+                    .for_each(|event| event.event = json!("scribble"));
+            }
+            Ok(events)
+        })
+    }
+
+    fn add_activation(&self, activation: Activation) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.add_activation(activation)
+    }
+
+    fn last_revision(&self, policy: &str) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.last_revision(policy)
+    }
+
+    fn activations(
+        &self,
+        policy: &str,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<Activation>, StoreError>> {
+        self.inner.activations(policy, limit)
+    }
+
+    fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.check().await
+        })
+    }
+}
