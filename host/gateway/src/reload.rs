@@ -61,7 +61,8 @@ pub struct Applied {
     pub digest: String,
     /// Every file that it was made of: the configuration and all components.
     pub files: Vec<PathBuf>,
-    /// Keys whose change takes effect at the next start only.
+    /// Keys that differ from those of the start, and take effect at the next
+    /// one only; in order.
     pub needs_restart: Vec<String>,
 }
 
@@ -107,7 +108,8 @@ pub struct ConfigStatus {
     pub last_reload_ms: Option<u64>,
     /// What caused it.
     pub last_trigger: Option<Trigger>,
-    /// Keys that have changed since the start and take effect at the next one.
+    /// Keys that differ from those of the start and take effect at the next
+    /// one. A key whose change was taken back is none of them.
     pub needs_restart: Vec<String>,
     /// Why the last reload was refused; empty when it was applied.
     pub mistakes: Vec<String>,
@@ -329,10 +331,7 @@ impl Task {
                     );
                 }
                 self.good_files = applied.files;
-                // A later reload compares with this one, not with the start.
-                status.needs_restart.extend(applied.needs_restart);
-                status.needs_restart.sort();
-                status.needs_restart.dedup();
+                status.needs_restart = applied.needs_restart;
                 status.synchronized = true;
                 status.applied = Some(AppliedStatus {
                     digest: applied.digest,
