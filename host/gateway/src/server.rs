@@ -6,13 +6,13 @@
 //! admin plane is whatever axum router it is given.
 //!
 //! Always holds: the number of open data-plane connections is bounded; a
-//! caller that sends its head too slowly is dropped; after the stop signal no
-//! connection is accepted, requests and streams get the grace period to
-//! finish, and what is left then is cut.
+//! caller that sends its head too slowly, or nothing at all, is dropped; after
+//! the stop signal no connection is accepted, requests and streams get the
+//! grace period to finish, and what is left then is cut.
 
 use crate::gateway::Gateway;
 use crate::http;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -20,6 +20,7 @@ use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -31,8 +32,9 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// Most connections of the admin plane at one time: operators, probes and
 /// scrapers.
 pub const ADMIN_CONNECTIONS_MAX: usize = 256;
-/// Longest time for a caller to send the head of a request, and for an idle
-/// connection to be kept.
+/// Longest time for a caller to send the head of a request, from when the
+/// connection was opened or the last answer was sent; for HTTP/2, the longest
+/// time to the first request, and to an answer to a ping thereafter.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the end of a server waits for judgements of streams that have
 /// passed. They take microseconds, or as long as the store takes for a review.
@@ -153,7 +155,12 @@ impl Plane {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT);
-        builder.http2().timer(TokioTimer::new());
+        // What keeps a connection open without asking for anything must at
+        // least be there.
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HEADER_TIMEOUT);
         Plane {
             slots: Arc::new(Semaphore::new(connections_max)),
             builder,
@@ -186,7 +193,10 @@ impl Plane {
         let Accepted { stream, slot } = accepted;
         no_delay(&stream);
         let gateway = gateway.clone();
+        let asked = Asked::default();
+        let first = asked.clone();
         let service = service_fn(move |request| {
+            first.note();
             let gateway = gateway.clone();
             async move { Ok::<_, Infallible>(http::handle(&gateway, request).await) }
         });
@@ -196,8 +206,7 @@ impl Plane {
             .into_owned();
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
-            // A caller that breaks its connection is no event.
-            let _ = connection.await;
+            asked.serve(connection).await;
             drop(slot);
         });
     }
@@ -205,14 +214,20 @@ impl Plane {
     fn serve_admin(&mut self, router: &axum::Router, accepted: Accepted) {
         let Accepted { stream, slot } = accepted;
         no_delay(&stream);
-        let service = TowerToHyperService::new(router.clone());
+        let router = TowerToHyperService::new(router.clone());
+        let asked = Asked::default();
+        let first = asked.clone();
+        let service = service_fn(move |request| {
+            first.note();
+            router.call(request)
+        });
         let connection = self
             .builder
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
-            let _ = connection.await;
+            asked.serve(connection).await;
             drop(slot);
         });
     }
@@ -231,6 +246,29 @@ impl Plane {
 struct Accepted {
     stream: TcpStream,
     slot: tokio::sync::OwnedSemaphorePermit,
+}
+
+/// Whether a connection has asked for anything yet. The timeouts of the HTTP
+/// versions begin only once the version is known, which the first bytes tell,
+/// so that a caller who sends none would be kept for ever.
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicBool>);
+
+impl Asked {
+    fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Serves a connection to its end, or to the time at which it should have
+    /// asked for something.
+    async fn serve(&self, connection: impl Future) {
+        let mut connection = std::pin::pin!(connection);
+        let opening = tokio::time::timeout(HEADER_TIMEOUT, &mut connection).await;
+        if opening.is_err() && self.0.load(Ordering::Relaxed) {
+            // A caller that breaks its connection is no event.
+            let _ = connection.await;
+        }
+    }
 }
 
 /// Small answers and stream events must leave at once.
