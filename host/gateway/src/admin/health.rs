@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use super::{AdminState, Check, guard};
 use crate::chain::chain;
+use crate::store::Store;
 use crate::telemetry::{CONTENT_TYPE, Snapshot};
 use axum::Json;
 use axum::extract::State;
@@ -11,10 +12,40 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE as CONTENT_TYPE_HEADER};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::json;
 use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// How long a scrape or a probe waits for the store, which waits for locks of
 /// other processes itself.
 const STORE_WAIT: Duration = Duration::from_millis(500);
+
+/// How long an answer of the store to a probe holds. Seeing that the store
+/// works takes a durable write, which must not be had for every probe that
+/// somebody without access sends; a store that breaks is noticed within this.
+pub const STORE_CHECK_HOLDS: Duration = Duration::from_secs(2);
+
+/// Whether the store works, asked at most once in [`STORE_CHECK_HOLDS`].
+#[derive(Default)]
+pub(super) struct StoreHealth {
+    /// Held while the store is asked: probes that come meanwhile share the
+    /// answer.
+    last: Mutex<Option<(Instant, Check)>>,
+}
+
+impl StoreHealth {
+    async fn check(&self, store: &dyn Store) -> Check {
+        let mut last = self.last.lock().await;
+        if let Some((at, check)) = &*last
+            && at.elapsed() < STORE_CHECK_HOLDS
+        {
+            return check.clone();
+        }
+        let asked = Instant::now();
+        let check = store_check(store).await;
+        *last = Some((asked, check.clone()));
+        check
+    }
+}
 
 /// `GET /livez`: the process answers.
 pub(super) async fn live() -> &'static str {
@@ -28,7 +59,10 @@ pub(super) async fn ready(
     headers: HeaderMap,
     uri: Uri,
 ) -> Response {
-    let mut checks = vec![config_check(&state), store_check(&state).await];
+    let mut checks = vec![
+        config_check(&state),
+        state.store_health.check(&*state.store).await,
+    ];
     checks.extend(state.control.readiness());
     let ready = checks.iter().all(|check| check.ok);
     let access = guard::has_access(&state, &headers, &uri);
@@ -74,8 +108,8 @@ fn config_check(state: &AdminState) -> Check {
     }
 }
 
-async fn store_check(state: &AdminState) -> Check {
-    let (ok, detail) = match tokio::time::timeout(STORE_WAIT, state.store.check()).await {
+async fn store_check(store: &dyn Store) -> Check {
+    let (ok, detail) = match tokio::time::timeout(STORE_WAIT, store.check()).await {
         Ok(Ok(())) => (true, "takes reviews".to_owned()),
         Ok(Err(error)) => (false, chain(&error)),
         Err(_) => (false, format!("did not answer within {STORE_WAIT:?}")),

@@ -37,6 +37,7 @@ pub use control::{
     BreakerStatus, Check, Control, ControlError, ModelStatus, ReleaseStatus, RolloutCommand,
     RolloutPhase, RolloutStatus,
 };
+pub use health::STORE_CHECK_HOLDS;
 
 use crate::config::Secret;
 use crate::reload::Reloader;
@@ -73,6 +74,7 @@ pub struct AdminState {
     token: Option<Secret>,
     component_bytes_max: usize,
     uploads: Arc<Semaphore>,
+    store_health: Arc<health::StoreHealth>,
 }
 
 /// What an [`AdminState`] is made of.
@@ -109,6 +111,7 @@ impl AdminState {
             token: parts.token,
             component_bytes_max: parts.component_bytes_max,
             uploads: Arc::new(Semaphore::new(UPLOADS_MAX)),
+            store_health: Arc::default(),
         }
     }
 }

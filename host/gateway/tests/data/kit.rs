@@ -1,8 +1,11 @@
 //! The kit of these tests: models that misbehave on request, a gateway on real
 //! sockets, and a client that sees everything.
 
+use backstop::BoxFuture;
+use backstop_gateway::admin::{AdminParts, AdminState};
 use backstop_gateway::config::Config;
 use backstop_gateway::gateway::{Gateway, GatewayParts};
+use backstop_gateway::reload::{Applied, Refused, Reload, Reloader, ReloaderOptions};
 use backstop_gateway::server::{Server, Stopped};
 use backstop_gateway::store::{Incidents, SqliteStore, Store, StoreOptions};
 use backstop_gateway::telemetry::Telemetry;
@@ -362,6 +365,40 @@ impl Running {
 
     pub(crate) async fn chat_stream(&self, route: &str) -> Answer {
         self.post("/v1/chat/completions", chat(route, true)).await
+    }
+}
+
+/// The admin plane of `gateway`, without a token and without reloads.
+pub(crate) async fn admin(gateway: &Running) -> axum::Router {
+    let applied = Applied {
+        digest: String::new(),
+        files: Vec::new(),
+        needs_restart: Vec::new(),
+    };
+    let telemetry = gateway.gateway.telemetry().clone();
+    let options = ReloaderOptions {
+        applied: Some(applied),
+        read_at: std::time::SystemTime::now(),
+        watch: false,
+        signal: false,
+    };
+    backstop_gateway::admin::router(AdminState::new(AdminParts {
+        host: gateway.gateway.host().clone(),
+        control: Arc::new(gateway.gateway.clone()),
+        store: gateway.store.clone(),
+        incidents: Incidents::start(gateway.store.clone()).await.unwrap(),
+        telemetry: telemetry.clone(),
+        reloader: Reloader::start(Arc::new(NoReload), telemetry, options),
+        token: None,
+        component_bytes_max: 1 << 20,
+    }))
+}
+
+struct NoReload;
+
+impl Reload for NoReload {
+    fn reload(&self) -> BoxFuture<'_, Result<Applied, Refused>> {
+        Box::pin(std::future::pending())
     }
 }
 

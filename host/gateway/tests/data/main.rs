@@ -12,6 +12,7 @@ mod faulty;
 mod kit;
 mod launching;
 mod policies;
+mod probes;
 mod races;
 mod requests;
 mod rollouts;
