@@ -17,6 +17,7 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::Evidence;
+use crate::execute::REVIEWS_WAITING_MAX;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
 use crate::store::Store;
@@ -32,6 +33,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// What a gateway is given besides its configuration.
 pub struct GatewayParts {
@@ -66,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) clock: Clock,
     pub(crate) rollouts: Rollouts,
+    /// Places for reviews of delivered answers that wait for the store.
+    pub(crate) reviews_waiting: Semaphore,
     unrouted: Arc<RouteMetrics>,
     /// What this gateway activated in the host; locked while one configuration
     /// is being applied.
@@ -131,6 +135,7 @@ impl Gateway {
                 upstream,
                 clock,
                 rollouts: Rollouts::default(),
+                reviews_waiting: Semaphore::new(REVIEWS_WAITING_MAX),
                 unrouted,
                 active: tokio::sync::Mutex::default(),
                 background: Background::default(),

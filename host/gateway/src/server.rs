@@ -37,7 +37,8 @@ pub const ADMIN_CONNECTIONS_MAX: usize = 256;
 /// time to the first request, and to an answer to a ping thereafter.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long the end of a server waits for judgements of streams that have
-/// passed. They take microseconds, or as long as the store takes for a review.
+/// passed, and for changes of rollouts. They take microseconds, or as long as
+/// the store takes; a review that it has not taken by then is lost.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after the system refused to accept a connection (no file handles
 /// left): asking again at once would only burn a core.

@@ -370,6 +370,7 @@ pub struct Telemetry {
     config_synchronized: Gauge,
     config_reloads: Family<One, Counter>,
     reviews_pending: Family<One, Gauge>,
+    reviews_lost: Family<One, Counter>,
     incidents_open: Family<One, Gauge>,
     incidents_dropped: Counter,
     rollout_share: Family<One, Gauge<f64, AtomicU64>>,
@@ -409,6 +410,7 @@ impl Telemetry {
             config_synchronized: Gauge::default(),
             config_reloads: Family::default(),
             reviews_pending: Family::default(),
+            reviews_lost: Family::default(),
             incidents_open: Family::default(),
             incidents_dropped: Counter::default(),
             rollout_share: Family::default(),
@@ -441,6 +443,7 @@ impl Telemetry {
         registry.register("config_synchronized", "1 when the configuration that serves is the one on disk, 0 when that one was refused", self.config_synchronized.clone());
         registry.register("config_reloads", "Reloads of the configuration, by result", self.config_reloads.clone());
         registry.register("reviews_pending", "Reviews that wait for a person", self.reviews_pending.clone());
+        registry.register("reviews_lost", "Reviews of delivered answers that the store did not take", self.reviews_lost.clone());
         registry.register("incidents_open", "Open incidents, by severity", self.incidents_open.clone());
         registry.register("incidents_dropped", "Incident reports that found the queue to the store full", self.incidents_dropped.clone());
         registry.register("rollout_share", "Share of a rollout's candidate, in per cent", self.rollout_share.clone());
@@ -474,6 +477,11 @@ impl Telemetry {
             }),
             in_flight: self.in_flight.get_or_create_owned(&one("route", route)),
         })
+    }
+
+    /// Counts a review of a delivered answer that the store did not take.
+    pub fn review_lost(&self, route: &str) {
+        self.reviews_lost.get_or_create(&one("route", route)).inc();
     }
 
     /// The counters of a release of a model.

@@ -106,6 +106,21 @@ pub(super) struct Item {
     pub(super) answer: Option<(Bytes, Arc<Release>)>,
 }
 
+/// The review of an item, as the store takes it.
+pub(super) fn review(gateway: &Gateway, ask: &Ask, item: Item) -> NewReview {
+    let (answer, release) = item.answer.unzip();
+    NewReview {
+        route: ask.route.name().to_string(),
+        created_ms: gateway.clock().now_ms(),
+        request: ask.body.clone(),
+        answer,
+        decision: item.decision,
+        model: release.as_ref().map(|release| release.model().to_string()),
+        release: release.map(|release| release.name().to_string()),
+        note: item.note,
+    }
+}
+
 /// Puts an item into the route's review queue and returns its id. When this
 /// returns, the item is on disk.
 ///
@@ -117,17 +132,7 @@ pub(super) async fn send_to_review(
     ask: &Ask,
     item: Item,
 ) -> Result<String, StoreError> {
-    let (answer, release) = item.answer.unzip();
-    let review = NewReview {
-        route: ask.route.name().to_string(),
-        created_ms: gateway.clock().now_ms(),
-        request: ask.body.clone(),
-        answer,
-        decision: item.decision,
-        model: release.as_ref().map(|release| release.model().to_string()),
-        release: release.map(|release| release.name().to_string()),
-        note: item.note,
-    };
+    let review = review(gateway, ask, item);
     let review = gateway.store().add_review(review).await;
     match &review {
         Ok(review) => tracing::debug!(

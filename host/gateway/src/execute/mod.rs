@@ -7,7 +7,8 @@
 //! - [`walk`]: from move to move, until something ends the plan;
 //! - [`attempt`]: one call of one model;
 //! - [`judge`]: the threshold policy, and review;
-//! - [`passing`]: streams after their first event.
+//! - [`passing`]: streams after their first event;
+//! - [`keep`]: reviews of what has been delivered.
 //!
 //! Always holds: the plan that is walked was checked against this request;
 //! each attempt is answered to its breaker and its evidence once; a request
@@ -16,10 +17,12 @@
 pub(crate) mod ask;
 mod attempt;
 mod judge;
+mod keep;
 mod passing;
 mod walk;
 
 pub(crate) use ask::{Ask, CallerKey, Heard};
+pub(crate) use keep::WAITING_MAX as REVIEWS_WAITING_MAX;
 pub(crate) use passing::Passing;
 pub(crate) use walk::{Answer, End, LastFailure};
 

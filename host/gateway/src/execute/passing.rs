@@ -8,6 +8,7 @@
 
 use super::Run;
 use super::judge::{self, Item};
+use super::keep;
 use super::walk::Streaming;
 use crate::release::Lease;
 use crate::telemetry::RequestOutcome;
@@ -179,8 +180,8 @@ impl Ending {
                 decision: Some(judged.decision),
                 answer: Some((Bytes::from(text), lease.release().clone())),
             };
-            // A failure was logged; there is nobody left to tell.
-            let _ = judge::send_to_review(&run.gateway, &run.ask, item).await;
+            let review = judge::review(&run.gateway, &run.ask, item);
+            keep::keep(&run.gateway, review).await;
         }
     }
 }

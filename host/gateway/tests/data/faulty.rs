@@ -16,7 +16,10 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
+    /// Always.
     Fails,
+    /// So many times, and then no more.
+    FailsTimes(u32),
     /// Until the fault is taken away: then the work is done.
     Hangs,
     /// What is read is nonsense.
@@ -75,10 +78,20 @@ impl Faulty {
     async fn pass(&self, fault: &Mutex<Fault>) -> Result<(), StoreError> {
         loop {
             let changed = self.changed.notified();
-            let now = *fault.lock();
+            let now = {
+                let mut fault = fault.lock();
+                let now = *fault;
+                if let Fault::FailsTimes(times) = now {
+                    *fault = match times - 1 {
+                        0 => Fault::None,
+                        left => Fault::FailsTimes(left),
+                    };
+                }
+                now
+            };
             match now {
                 Fault::None | Fault::Garbage => return Ok(()),
-                Fault::Fails => return Err(StoreError::Closed),
+                Fault::Fails | Fault::FailsTimes(_) => return Err(StoreError::Busy(1)),
                 Fault::Hangs => changed.await,
             }
         }

@@ -15,6 +15,7 @@ mod policies;
 mod probes;
 mod races;
 mod requests;
+mod reviews;
 mod rollouts;
 mod rollouts_stored;
 mod shutdown;
