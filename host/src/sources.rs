@@ -184,10 +184,11 @@ impl std::fmt::Display for BudgetKind {
 
 /// Calls models for policies. Must not run policies for such a call.
 pub trait ModelCaller: Send + Sync + 'static {
-    /// The most that a call of `model` can cost, in millionths of the
-    /// operator's currency; it is reserved before the call is made.
-    fn cost_micros_max(&self, model: &str) -> u64 {
-        let _ = model;
+    /// What a call of `model` with this body may cost, in millionths of the
+    /// operator's currency. It is reserved before the call is made; an answer
+    /// that cost more all the same is charged whole.
+    fn cost_micros_max(&self, model: &str, body: &str) -> u64 {
+        let _ = (model, body);
         0
     }
 

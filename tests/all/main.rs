@@ -1,6 +1,7 @@
 //! Everything that crosses crates, in one binary.
 //!
 //! - [`author`]: from nothing to a policy that decides, and to its next build;
+//! - [`budget`]: what a policy's own model calls may cost;
 //! - [`clients`]: the official `openai` packages while providers fail;
 //! - [`contract`]: the WIT, its frozen copies and its reference page;
 //! - [`components`]: files that are refused, each with its own words;
@@ -10,6 +11,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod author;
+mod budget;
 mod clients;
 mod components;
 mod contract;

@@ -34,7 +34,7 @@ pub struct Models {
 }
 
 impl ModelCaller for Models {
-    fn cost_micros_max(&self, _: &str) -> u64 {
+    fn cost_micros_max(&self, _: &str, _: &str) -> u64 {
         10
     }
 

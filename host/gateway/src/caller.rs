@@ -12,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use backstop::{BoxFuture, ModelAnswer, ModelCall, ModelCaller, ModelError};
 use backstop_core::input::AnswerFacts;
 use bytes::Bytes;
+use serde::Deserialize;
 use std::sync::Arc;
 
 /// Calls the models of whatever plant is in place.
@@ -48,6 +49,7 @@ impl Caller {
             .map_err(|reason| unavailable(reason.to_string()))?;
         let release = lease.release().clone();
         let (path, body) = read(&release, call.body)?;
+        let request_bytes = body.len();
         let timeout = call
             .timeout
             .min(model.spec().timeout.unwrap_or(call.timeout));
@@ -70,7 +72,7 @@ impl Caller {
         match reply {
             Ok(Reply::Complete(complete)) => {
                 lease.succeeded(None);
-                Ok(answer(&release, complete))
+                Ok(answer(&release, request_bytes, complete))
             }
             // Not asked for; dropped, which cancels it.
             Ok(Reply::Stream(_)) => Err(unavailable("the model answered with a stream".to_owned())),
@@ -83,9 +85,34 @@ impl Caller {
 }
 
 impl ModelCaller for Caller {
+    /// The price of the dearest release that may serve the call.
+    fn cost_micros_max(&self, model: &str, body: &str) -> u64 {
+        let plant = self.plant.load();
+        let Some(model) = plant.as_ref().and_then(|plant| plant.model(model)) else {
+            return 0;
+        };
+        let bound = serde_json::from_str::<Bound>(body).unwrap_or_default();
+        let tokens = bound.max_completion_tokens.or(bound.max_tokens);
+        let traffic = model.traffic();
+        let candidate = traffic.canary.as_ref().map(|canary| &canary.candidate);
+        [Some(&traffic.stable), candidate]
+            .into_iter()
+            .flatten()
+            .map(|release| release.spec().price.cost_micros_max(body.len(), tokens))
+            .max()
+            .unwrap_or_default()
+    }
+
     fn call(&self, call: ModelCall) -> BoxFuture<'_, Result<ModelAnswer, ModelError>> {
         Box::pin(self.make(call))
     }
+}
+
+/// How long an answer a chat request asks for.
+#[derive(Default, Deserialize)]
+struct Bound {
+    max_tokens: Option<u64>,
+    max_completion_tokens: Option<u64>,
 }
 
 /// How the body of a policy's call is sent to `release`. A chat request may
@@ -118,8 +145,10 @@ fn read(release: &Release, body: String) -> Result<(Path, Bytes), ModelError> {
     }
 }
 
-fn answer(release: &Release, complete: Complete) -> ModelAnswer {
+fn answer(release: &Release, request_bytes: usize, complete: Complete) -> ModelAnswer {
     let facts = complete.facts;
+    let price = release.spec().price;
+    let cost_micros = price.cost_micros(facts.usage, request_bytes, complete.body.len());
     ModelAnswer {
         facts: AnswerFacts {
             model: release.model().clone(),
@@ -136,6 +165,6 @@ fn answer(release: &Release, complete: Complete) -> ModelAnswer {
             body_bytes: complete.body.len() as u64,
             body: std::str::from_utf8(&complete.body).ok().map(Arc::from),
         },
-        cost_micros: 0,
+        cost_micros,
     }
 }

@@ -36,7 +36,10 @@ impl RunState {
                 "`body` has at most {BODY_BYTES_MAX} bytes"
             )));
         }
-        let cost = self.services.models.cost_micros_max(&call.model);
+        let cost = self
+            .services
+            .models
+            .cost_micros_max(&call.model, &call.body);
         let left = self.time_left().ok_or(ModelError::Deadline)?;
         let budget = &mut self.budget;
         if budget.calls == 0 {
@@ -96,7 +99,7 @@ impl RunState {
             .map(|call| match self.reserve(call) {
                 Err(error) => Either::Left(ready((0, Err(error)))),
                 Ok(timeout) => {
-                    let reserved = services.models.cost_micros_max(&call.model);
+                    let reserved = services.models.cost_micros_max(&call.model, &call.body);
                     let call = ModelCall {
                         model: call.model.clone(),
                         body: call.body.clone(),
@@ -118,9 +121,10 @@ impl RunState {
         done.into_iter()
             .map(|(reserved, outcome)| {
                 outcome.map(|answer| {
-                    // What was reserved and not used goes back.
-                    let used = answer.cost_micros.min(reserved);
-                    self.budget.cost_micros += reserved - used;
+                    // What was reserved and not used goes back; what was used
+                    // beyond it is taken from what is left.
+                    let left = self.budget.cost_micros.saturating_add(reserved);
+                    self.budget.cost_micros = left.saturating_sub(answer.cost_micros);
                     recorded_answer(answer)
                 })
             })

@@ -5,6 +5,7 @@ use super::breaker;
 use super::check::{listed, shown};
 use super::mistake::MistakeKind;
 use super::nearest::nearest;
+use super::price::{self, Price};
 use super::provider::{Provider, ProviderKind};
 use super::schema::{
     Collection, Default, Key, Kind, RELEASES_MAX, Schema, TEXT_BYTES_MAX, TIMEOUT_MS_MAX,
@@ -46,6 +47,8 @@ pub struct Release {
     pub name: Name,
     /// Where its calls go.
     pub target: Arc<Target>,
+    /// What a call of it costs.
+    pub price: Price,
 }
 
 /// Where calls of a release go, and how its answers are read.
@@ -159,6 +162,9 @@ pub(super) static MODEL: Schema = Schema {
         CONFIDENCE_POINTER,
         LABEL_POINTER,
         SCORES_POINTER,
+        price::CALL,
+        price::INPUT,
+        price::OUTPUT,
         Key {
             name: "timeout_ms",
             kind: Kind::Integer(1, TIMEOUT_MS_MAX),
@@ -230,6 +236,18 @@ pub(super) static RELEASE: Schema = Schema {
         Key {
             default: Default::Words("the model's"),
             ..SCORES_POINTER
+        },
+        Key {
+            default: Default::Words("the model's"),
+            ..price::CALL
+        },
+        Key {
+            default: Default::Words("the model's"),
+            ..price::INPUT
+        },
+        Key {
+            default: Default::Words("the model's"),
+            ..price::OUTPUT
         },
     ],
 };
@@ -390,9 +408,19 @@ fn resolve_release(
     layers: &[&Section<'_>],
     providers: &BTreeMap<Name, Arc<Provider>>,
 ) -> Option<Release> {
+    let layer = |key: &str| layers.iter().find(|section| section.node(key).is_some());
     let find = |key: &str| {
-        let found = layers.iter().find(|section| section.node(key).is_some())?;
+        let found = layer(key)?;
         Some((*found, found.text_if_set(key)?))
+    };
+    let price = |key: &Key| -> u64 {
+        let set = layer(key.name).and_then(|section| section.integer_if_set(key.name));
+        set.unwrap_or_default()
+    };
+    let price = Price {
+        call_micros: price(&price::CALL),
+        input_micros: price(&price::INPUT),
+        output_micros: price(&price::OUTPUT),
     };
     let text = |key: &str| find(key).map(|(_, text)| Arc::from(text.text));
     let target_of = |provider: Arc<Provider>| Target {
@@ -432,16 +460,30 @@ fn resolve_release(
                 cx.note(MistakeKind::Conflict, section, key, message);
             }
         }
-    } else if let Some((section, path)) = find("path")
-        && !is_path(path.text)
-    {
-        let message = format!(
-            "`{}` is no path: it begins with `/` and holds what a URL may hold",
-            section.key_path("path")
-        );
-        cx.note(MistakeKind::Invalid, section, "path", message);
+    } else {
+        if let Some((section, path)) = find("path")
+            && !is_path(path.text)
+        {
+            let message = format!(
+                "`{}` is no path: it begins with `/` and holds what a URL may hold",
+                section.key_path("path")
+            );
+            cx.note(MistakeKind::Invalid, section, "path", message);
+        }
+        for key in [price::INPUT.name, price::OUTPUT.name] {
+            if let Some(section) = layer(key) {
+                let message = format!(
+                    "`{}` is a price of tokens, which nobody counts for provider `{}` of kind `json`; use `{}`",
+                    section.key_path(key),
+                    provider.name,
+                    price::CALL.name
+                );
+                cx.note(MistakeKind::Conflict, section, key, message);
+            }
+        }
     }
     Some(Release {
+        price,
         target: Arc::new(target_of(provider.clone())),
         name: release,
     })

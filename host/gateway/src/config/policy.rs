@@ -182,7 +182,7 @@ pub(super) static MODEL_BUDGET: Schema = Schema {
             name: "cost_micros",
             kind: Kind::Integer(0, 1_000_000_000_000),
             default: Default::Integer(100_000),
-            about: "Cost in millionths of your currency.",
+            about: "Cost in millionths of your currency, by the prices of the models.",
         },
     ],
 };
