@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
+use utoipa::ToSchema;
 use watch::{WatchMode, Watcher};
 
 /// Requests that may wait for a reload. Each of them is a person, a script or
@@ -30,7 +31,7 @@ const REQUESTS_MAX: usize = 64;
 const MISTAKES_MAX: usize = 200;
 
 /// What caused a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
     /// The gateway started.
@@ -87,7 +88,7 @@ pub trait Reload: Send + Sync + 'static {
 }
 
 /// The last applied configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct AppliedStatus {
     /// See [`Applied::digest`].
     pub digest: String,
@@ -98,7 +99,7 @@ pub struct AppliedStatus {
 }
 
 /// What became of the configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ConfigStatus {
     /// True when what serves is what the last reload found.
     pub synchronized: bool,
@@ -120,6 +121,7 @@ pub struct ConfigStatus {
     /// How files are watched.
     pub watch: WatchMode,
     /// Files that are watched.
+    #[schema(value_type = Vec<String>)]
     pub files: Vec<PathBuf>,
 }
 

@@ -10,9 +10,10 @@ use backstop_core::breaker::BreakerMetrics;
 use backstop_core::input::BreakerState;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// One condition of readiness.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Check {
     /// What is checked, for example `sandbox`.
     pub name: &'static str,
@@ -23,7 +24,7 @@ pub struct Check {
 }
 
 /// A release of a model, and how it is doing.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ReleaseStatus {
     /// Its name.
     pub name: String,
@@ -38,9 +39,10 @@ pub struct ReleaseStatus {
 }
 
 /// State and figures of a breaker.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct BreakerStatus {
     /// The state.
+    #[schema(value_type = String)]
     pub state: BreakerState,
     /// Share of failed calls in the window, in per cent; none with too few.
     pub failure_rate: Option<f64>,
@@ -68,7 +70,7 @@ impl From<&BreakerMetrics> for BreakerStatus {
 }
 
 /// A model and its releases.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ModelStatus {
     /// Its name.
     pub name: String,
@@ -79,7 +81,7 @@ pub struct ModelStatus {
 }
 
 /// Where a rollout stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutPhase {
     /// The candidate takes a share.
@@ -97,7 +99,7 @@ pub enum RolloutPhase {
 }
 
 /// A rollout.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RolloutStatus {
     /// The model.
     pub model: String,
@@ -125,11 +127,12 @@ pub struct RolloutStatus {
     /// Why.
     pub last_reason: Option<String>,
     /// The decision's record.
+    #[schema(value_type = Option<String>)]
     pub last_decision: Option<DecisionId>,
 }
 
 /// What a person may do to a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutCommand {
     /// Ask the policy no more.

@@ -13,6 +13,8 @@ const PAGE: &str = include_str!("dashboard.html");
 const NONCE: &str = "NONCE_OF_THIS_REPLY";
 
 /// `GET /`.
+#[utoipa::path(get, path = "/", tag = "dashboard", summary = "Returns the dashboard",
+    responses((status = 200, body = String, content_type = "text/html", description = "A page that asks this API")))]
 pub(super) async fn page() -> Response {
     let nonce = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
     let policy = format!(

@@ -1,6 +1,7 @@
 //! The newest decisions.
 
 use super::error::ApiError;
+use super::openapi::DecisionList;
 use super::{AdminState, page};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -10,17 +11,27 @@ use backstop::{DecisionId, DecisionPoint, DecisionRecord};
 use backstop_core::plan::Action;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
+    /// At most so many; 50 without it, never more than 200.
     limit: Option<u32>,
+    /// Only those of this policy.
     policy: Option<String>,
+    /// Only those about this route, or about this model's rollout.
     route: Option<String>,
+    /// `fallback`, `threshold` or `rollback`.
+    #[param(value_type = Option<String>)]
     point: Option<DecisionPoint>,
 }
 
 /// `GET /admin/v1/decisions`: a line for each of the newest, newest first.
+#[utoipa::path(get, path = "/decisions", tag = "decisions", summary = "Lists the newest decisions",
+    params(ListQuery),
+    responses((status = 200, body = inline(DecisionList), description = "A line for each, newest first")))]
 pub(super) async fn list(
     State(state): State<AdminState>,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -55,6 +66,9 @@ impl ListQuery {
 }
 
 /// `GET /admin/v1/decisions/{id}`: the whole record.
+#[utoipa::path(get, path = "/decisions/{id}", tag = "decisions", summary = "Shows the record of a decision",
+    params(("id" = String, Path, description = "16 hexadecimal digits")),
+    responses((status = 200, body = serde_json::Value, description = "Everything that went into it and came out of it")))]
 pub(super) async fn one(
     State(state): State<AdminState>,
     Path(id): Path<String>,

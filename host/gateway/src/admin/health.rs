@@ -1,6 +1,7 @@
 //! Probes and metrics.
 
 use super::error::ApiError;
+use super::openapi::Readiness;
 use super::{AdminState, Check, guard};
 use crate::chain::chain;
 use crate::store::Store;
@@ -48,12 +49,19 @@ impl StoreHealth {
 }
 
 /// `GET /livez`: the process answers.
+#[utoipa::path(get, path = "/livez", tag = "probes", summary = "Answers while the process does",
+    responses((status = 200, body = String, description = "It does")))]
 pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: 200 when callers may be sent here, else 503 with what is
 /// missing. The checks' details are for those with access only.
+#[utoipa::path(get, path = "/readyz", tag = "probes", summary = "Says whether callers may be sent here",
+    responses(
+        (status = 200, body = Readiness, description = "They may"),
+        (status = 503, body = Readiness, description = "They may not"),
+    ))]
 pub(super) async fn ready(
     State(state): State<AdminState>,
     headers: HeaderMap,
@@ -122,6 +130,8 @@ async fn store_check(store: &dyn Store) -> Check {
 }
 
 /// `GET /metrics`.
+#[utoipa::path(get, path = "/metrics", tag = "probes", summary = "Returns the metrics",
+    responses((status = 200, body = String, content_type = "application/openmetrics-text", description = "OpenMetrics text")))]
 pub(super) async fn metrics(State(state): State<AdminState>) -> Result<Response, ApiError> {
     let snapshot = snapshot(&state).await;
     let text = state.telemetry.encode(&snapshot).map_err(|_| {

@@ -17,6 +17,7 @@
 //! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
 //! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
 //! | `GET /admin/v1/config`; `POST /admin/v1/reload` | configuration |
+//! | `GET /admin/v1/openapi.json` | all of this for machines |
 //!
 //! Lists are `{"data": […]}`, errors `{"error": {"message", "code", …}}`.
 //! Bodies and pages are bounded.
@@ -30,6 +31,7 @@ mod guard;
 mod health;
 mod incidents;
 mod models;
+mod openapi;
 mod policies;
 mod reviews;
 
@@ -43,15 +45,17 @@ use crate::config::Secret;
 use crate::reload::Reloader;
 use crate::store::{Incidents, PAGE_MAX, Store};
 use crate::telemetry::Telemetry;
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::{Extension, Router};
 use backstop::Host;
 use error::ApiError;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 /// Largest body of a request that carries no component: a resolution with a
 /// corrected answer in it.
@@ -122,42 +126,51 @@ impl std::fmt::Debug for AdminState {
     }
 }
 
-/// The router of the admin plane.
+/// The router of the admin plane. A route is made of the very words that stand
+/// in the OpenAPI document, so that neither lacks what the other has.
 pub fn router(state: AdminState) -> Router {
-    let activate = post(policies::activate).layer(DefaultBodyLimit::max(state.component_bytes_max));
-    let api = Router::new()
-        .route("/policies", get(policies::list))
-        .route("/policies/{name}", get(policies::one))
-        .route("/policies/{name}/history", get(policies::history))
-        .route("/policies/{name}/activate", activate)
-        .route("/policies/{name}/rollback", post(policies::roll_back))
-        .route("/decisions", get(decisions::list))
-        .route("/decisions/{id}", get(decisions::one))
-        .route("/models", get(models::list))
-        .route("/rollouts", get(models::rollouts))
-        .route("/rollouts/{model}/{command}", post(models::command))
-        .route("/reviews", get(reviews::list))
-        .route("/reviews/{id}", get(reviews::one))
-        .route("/reviews/{id}/resolve", post(reviews::resolve))
-        .route("/incidents", get(incidents::list))
-        .route("/incidents/{id}/close", post(incidents::close))
-        .route("/config", get(config::status))
-        .route("/reload", post(config::reload));
-    let guarded = Router::new()
+    let activate = OpenApiRouter::new()
+        .routes(routes!(policies::activate))
+        .layer(DefaultBodyLimit::max(state.component_bytes_max));
+    let api = OpenApiRouter::new()
+        .routes(routes!(policies::list))
+        .routes(routes!(policies::one))
+        .routes(routes!(policies::history))
+        .merge(activate)
+        .routes(routes!(policies::roll_back))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::one))
+        .routes(routes!(models::list))
+        .routes(routes!(models::rollouts))
+        .routes(routes!(models::command))
+        .routes(routes!(reviews::list))
+        .routes(routes!(reviews::one))
+        .routes(routes!(reviews::resolve))
+        .routes(routes!(incidents::list))
+        .routes(routes!(incidents::close))
+        .routes(routes!(config::status))
+        .routes(routes!(config::reload))
+        .routes(routes!(openapi::document));
+    let (guarded, mut document) = OpenApiRouter::with_openapi(openapi::Head::openapi())
         .nest("/admin/v1", api)
-        .route("/metrics", get(health::metrics))
+        .routes(routes!(health::metrics))
+        .split_for_parts();
+    let (open, more) = OpenApiRouter::new()
+        .routes(routes!(dashboard::page))
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .split_for_parts();
+    document.merge(more);
+    let guarded = guarded
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(middleware::from_fn_with_state(
             state.clone(),
             guard::require_access,
         ));
-    Router::new()
-        .route("/", get(dashboard::page))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .merge(guarded)
+    open.merge(guarded)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(Extension(openapi::Document::new(document)))
         .with_state(state)
 }
 

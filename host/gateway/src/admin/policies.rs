@@ -1,6 +1,7 @@
 //! Policies: list, activate, roll back, history.
 
 use super::error::ApiError;
+use super::openapi::{Activated, History, Listed, PolicyView};
 use super::{AdminState, now_ms, page};
 use crate::chain::chain;
 use crate::config::ComponentSource;
@@ -20,16 +21,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
+use utoipa::{IntoParams, ToSchema};
 
 /// Who is noted for an activation whose request names nobody.
 const NOBODY: &str = "admin";
 
 /// `GET /admin/v1/policies`.
+#[utoipa::path(get, path = "/policies", tag = "policies", summary = "Lists the policies",
+    responses((status = 200, body = inline(Listed<PolicyView>), description = "How each is doing, and the revision that serves")))]
 pub(super) async fn list(State(state): State<AdminState>) -> Json<Value> {
     Json(json!({"data": state.host.policies()}))
 }
 
 /// `GET /admin/v1/policies/{name}`.
+#[utoipa::path(get, path = "/policies/{name}", tag = "policies", summary = "Shows a policy",
+    params(("name" = String, Path)),
+    responses((status = 200, body = inline(PolicyView), description = "How it is doing, and the revision that serves")))]
 pub(super) async fn one(
     State(state): State<AdminState>,
     Path(name): Path<String>,
@@ -43,15 +50,20 @@ pub(super) async fn one(
         .ok_or_else(|| ApiError::not_found("policy", &name))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
+    /// At most so many; 50 without it, never more than 200.
     limit: Option<u32>,
 }
 
 /// `GET /admin/v1/policies/{name}/history`: activations, newest first, of
 /// earlier processes too. Numbers of revisions go on over restarts; `ready` are
 /// those that this process can go back to.
+#[utoipa::path(get, path = "/policies/{name}/history", tag = "policies", summary = "Lists the activations of a policy",
+    params(("name" = String, Path), HistoryQuery),
+    responses((status = 200, body = inline(History), description = "Newest first")))]
 pub(super) async fn history(
     State(state): State<AdminState>,
     Path(name): Path<String>,
@@ -74,18 +86,31 @@ pub(super) async fn history(
 
 /// A request to activate, as JSON. Options that are left out stay as they are
 /// in the revision that serves, or take their defaults for a new policy.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct ActivateRequest {
+pub(super) struct ActivateRequest {
     /// A component file on the gateway's machine.
+    #[schema(value_type = Option<String>)]
     path: Option<PathBuf>,
     /// A shipped policy.
     builtin: Option<String>,
+    /// Checked by the policy itself.
+    #[schema(value_type = Option<Object>)]
     settings: Option<Value>,
+    /// As `[policies.NAME.grants]` of the configuration.
+    #[schema(value_type = Option<Object>)]
     grants: Option<Grants>,
+    /// As `[policies.NAME.limits]` of the configuration.
+    #[schema(value_type = Option<Object>)]
     limits: Option<Limits>,
+    /// As `[policies.NAME.on_failure]` of the configuration.
+    #[schema(value_type = Option<Object>)]
     on_failure: Option<FailurePolicy>,
+    /// As `[policies.NAME.revert]` of the configuration.
+    #[schema(value_type = Option<Object>)]
     revert: Option<RevertPolicy>,
+    /// `fresh` or `warm`.
+    #[schema(value_type = Option<String>)]
     isolation: Option<Isolation>,
     /// Who asks.
     by: Option<String>,
@@ -107,7 +132,8 @@ impl ActivateRequest {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ActivateQuery {
     /// For `application/wasm`: the JSON form's options, as JSON.
@@ -118,6 +144,10 @@ pub(super) struct ActivateQuery {
 ///
 /// The body is a component (`application/wasm`; options as JSON in the query
 /// `options`), or JSON that says where to find one.
+#[utoipa::path(post, path = "/policies/{name}/activate", tag = "policies", summary = "Activates a revision of a policy",
+    params(("name" = String, Path), ActivateQuery),
+    request_body(content((ActivateRequest = "application/json"), (Vec<u8> = "application/wasm"))),
+    responses((status = 200, body = inline(Activated), description = "The revision that serves now, or that passed the check")))]
 pub(super) async fn activate(
     State(state): State<AdminState>,
     Path(name): Path<String>,
@@ -226,15 +256,20 @@ fn parse(json: &[u8]) -> Result<ActivateRequest, ApiError> {
         .map_err(|error| ApiError::invalid(format!("activation request: {error}")))
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
 #[serde(deny_unknown_fields, default)]
-struct RollBackRequest {
+pub(super) struct RollBackRequest {
+    /// Number of the revision; the one before without it.
     to: Option<u64>,
+    /// Who asks.
     by: Option<String>,
 }
 
 /// `POST /admin/v1/policies/{name}/rollback`, with an optional body
 /// `{"to": N, "by": "…"}`.
+#[utoipa::path(post, path = "/policies/{name}/rollback", tag = "policies", summary = "Goes back to an earlier revision",
+    params(("name" = String, Path)), request_body = Option<RollBackRequest>,
+    responses((status = 200, body = inline(Activated), description = "The revision that serves now")))]
 pub(super) async fn roll_back(
     State(state): State<AdminState>,
     Path(name): Path<String>,

@@ -1,6 +1,7 @@
 //! The review queue: list, look, resolve.
 
 use super::error::ApiError;
+use super::openapi::{ReviewList, ReviewView};
 use super::policies::JsonBody;
 use super::{AdminState, now_ms, page};
 use crate::store::{Order, Resolution, Review, ReviewFilter, ReviewOutcome, ReviewStatus};
@@ -9,20 +10,30 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
+    /// Only those of this status.
     status: Option<ReviewStatus>,
+    /// Only those of this route.
     route: Option<String>,
+    /// At most so many; 50 without it, never more than 200.
     limit: Option<u32>,
+    /// The last id of the previous page.
     after: Option<String>,
+    /// Pending ones come oldest first without it, others newest first.
     order: Option<Order>,
 }
 
 /// `GET /admin/v1/reviews`. Pending ones come oldest first, as a queue is
 /// worked off, others newest first; `order` says otherwise. `after` is the
 /// last id of the previous page. Bodies are left out: see [`one`].
+#[utoipa::path(get, path = "/reviews", tag = "reviews", summary = "Lists the review queue",
+    params(ListQuery),
+    responses((status = 200, body = inline(ReviewList), description = "Without bodies")))]
 pub(super) async fn list(
     State(state): State<AdminState>,
     query: Result<Query<ListQuery>, QueryRejection>,
@@ -49,6 +60,9 @@ pub(super) async fn list(
 }
 
 /// `GET /admin/v1/reviews/{id}`.
+#[utoipa::path(get, path = "/reviews/{id}", tag = "reviews", summary = "Shows a review with its bodies",
+    params(("id" = String, Path)),
+    responses((status = 200, body = ReviewView, description = "The review")))]
 pub(super) async fn one(
     State(state): State<AdminState>,
     Path(id): Path<String>,
@@ -62,6 +76,9 @@ pub(super) async fn one(
 /// `POST /admin/v1/reviews/{id}/resolve`: `{"outcome": "agree" | "corrected" |
 /// "reject", "label"?, "answer"?, "by"?, "note"?}`. The very same resolution
 /// again is answered as the first was; another one is a conflict.
+#[utoipa::path(post, path = "/reviews/{id}/resolve", tag = "reviews", summary = "Resolves a review",
+    params(("id" = String, Path)), request_body = Resolution,
+    responses((status = 200, body = ReviewView, description = "The review, resolved")))]
 pub(super) async fn resolve(
     State(state): State<AdminState>,
     Path(id): Path<String>,

@@ -36,7 +36,7 @@ const POLL: Duration = Duration::from_secs(2);
 const STAMP_LAG: Duration = Duration::from_millis(20);
 
 /// How files are watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WatchMode {
     /// By events of the operating system.

@@ -18,6 +18,7 @@ use backstop::{BoxFuture, DecisionId, IncidentReport, PolicyOptions, RevisionInf
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use utoipa::ToSchema;
 
 /// Most items that one query returns, whatever was asked for: what a person
 /// or a script pages through, and what one reply may weigh.
@@ -95,7 +96,7 @@ pub struct Review {
 }
 
 /// Whether a review still waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReviewStatus {
     /// It waits for a person.
@@ -105,7 +106,7 @@ pub enum ReviewStatus {
 }
 
 /// How a person resolved a review.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReviewOutcome {
     /// The model's answer is right.
@@ -128,7 +129,7 @@ impl ReviewOutcome {
 }
 
 /// The resolution of a review: a label.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resolution {
     /// What was found.
@@ -148,7 +149,7 @@ pub struct Resolution {
 }
 
 /// Which order a list comes in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
     /// The newest first.
@@ -175,7 +176,7 @@ pub struct ReviewFilter {
 }
 
 /// Whether an incident is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IncidentState {
     /// It is open.
@@ -207,7 +208,7 @@ pub struct Incident {
 }
 
 /// Something that happened to a rollout. Events are only ever added.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RolloutEvent {
     /// Identifies it; grows with time. Ignored when an event is added.
     pub id: u64,

@@ -1,0 +1,259 @@
+//! The OpenAPI document of the admin plane, and the shapes in it.
+//!
+//! What the gateway itself defines is described by the types that are sent.
+//! Types of the policy host know nothing of HTTP; where a reply holds them, a
+//! view here names the members that a client may rely on, or says no more than
+//! that it is an object.
+
+#![expect(
+    dead_code,
+    reason = "the views are never made: they only describe what is sent"
+)]
+
+use super::{Check, RolloutCommand, RolloutStatus};
+use crate::store::{IncidentState, Order, Resolution, ReviewStatus, RolloutEvent};
+use axum::Extension;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use serde_json::Value;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Content, OpenApi, Ref, RefOr, Response as Described, ResponseBuilder, SecurityRequirement,
+};
+use utoipa::{Modify, ToSchema};
+
+/// Paths that are open to all.
+const OPEN: [&str; 3] = ["/", "/livez", "/readyz"];
+
+/// The document as it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Document(Bytes);
+
+impl Document {
+    /// The document of these paths.
+    pub(super) fn new(mut paths: OpenApi) -> Self {
+        Finish.modify(&mut paths);
+        Document(Value::to_string(&serde_json::json!(paths)).into())
+    }
+}
+
+/// `GET /admin/v1/openapi.json`.
+#[utoipa::path(get, path = "/openapi.json", tag = "configuration", summary = "Returns this document",
+    responses((status = 200, body = serde_json::Value, description = "OpenAPI 3.1")))]
+pub(super) async fn document(Extension(document): Extension<Document>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], document.0).into_response()
+}
+
+/// What the document says about the plane as a whole.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Backstop admin plane",
+        description = "What operators see and do. Errors of all paths have one shape."
+    ),
+    components(schemas(Failed, Order, ReviewStatus, IncidentState, RolloutCommand))
+)]
+pub(super) struct Head;
+
+/// Adds what holds for every operation: its error, and the token.
+struct Finish;
+
+impl Modify for Finish {
+    fn modify(&self, document: &mut OpenApi) {
+        let failed = ResponseBuilder::new()
+            .description("What went wrong")
+            .content(
+                "application/json",
+                Content::new(Some(Ref::from_schema_name("Failed"))),
+            )
+            .build();
+        let token = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        if let Some(components) = &mut document.components {
+            components.add_security_scheme("token", token);
+        }
+        for (path, item) in &mut document.paths.paths {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                let error: RefOr<Described> = RefOr::T(failed.clone());
+                let responses = &mut operation.responses.responses;
+                responses.insert("default".to_owned(), error);
+                if !OPEN.contains(&path.as_str()) {
+                    let none: [String; 0] = [];
+                    operation.security = Some(vec![SecurityRequirement::new("token", none)]);
+                }
+            }
+        }
+    }
+}
+
+/// The reply to a request that failed.
+#[derive(ToSchema)]
+struct Failed {
+    error: Failure,
+}
+
+/// What went wrong. Some errors have further members, for example the
+/// `problems` of settings.
+#[derive(ToSchema)]
+struct Failure {
+    /// For people.
+    message: String,
+    /// For programs, for example `not_found`.
+    code: String,
+}
+
+/// A list.
+#[derive(ToSchema)]
+pub(super) struct Listed<T: ToSchema> {
+    data: Vec<T>,
+}
+
+/// How a policy is doing.
+#[derive(ToSchema)]
+pub(super) struct PolicyView {
+    name: String,
+    /// The revision that serves.
+    #[schema(value_type = Object)]
+    serving: (),
+    /// Numbers of all revisions that can be gone back to, oldest first.
+    ready: Vec<u64>,
+    /// Decisions that were asked of it since the start.
+    decisions: u64,
+    /// Those in which it had no opinion.
+    abstentions: u64,
+    /// Pairs of a kind and how many decisions failed so.
+    failures: Vec<Value>,
+    /// True while it is not asked, because it failed too often.
+    suspended: bool,
+    last_failure: Option<String>,
+    last_activation_error: Option<String>,
+}
+
+/// The activations of a policy, of earlier processes too.
+#[derive(ToSchema)]
+pub(super) struct History {
+    policy: String,
+    /// Number of the revision that serves.
+    serving: Option<u64>,
+    /// Numbers of all revisions that can be gone back to, oldest first.
+    ready: Option<Vec<u64>>,
+    data: Vec<Value>,
+}
+
+/// A revision that serves now, or that passed the check.
+#[derive(ToSchema)]
+pub(super) struct Activated {
+    #[schema(value_type = Object)]
+    revision: (),
+    /// False when the store did not take the note about it.
+    history_kept: Option<bool>,
+    /// True when it was only checked.
+    checked: Option<bool>,
+}
+
+/// The newest decisions.
+#[derive(ToSchema)]
+pub(super) struct DecisionList {
+    data: Vec<DecisionLine>,
+    /// Records that newer ones have pushed out.
+    dropped: u64,
+}
+
+/// A line about a decision.
+#[derive(ToSchema)]
+struct DecisionLine {
+    /// 16 hexadecimal digits.
+    id: String,
+    /// Milliseconds since the Unix epoch.
+    at_ms: u64,
+    /// `fallback`, `threshold` or `rollback`.
+    point: String,
+    policy: String,
+    revision: u64,
+    /// What it is about, unless that is a model's rollout.
+    route: Option<String>,
+    /// The model whose rollout it is about.
+    model: Option<String>,
+    decided_by: String,
+    applied: String,
+    reason: String,
+    #[schema(value_type = Option<Object>)]
+    failure: Option<()>,
+    fuel: u64,
+    guest_ns: u64,
+    host_ns: u64,
+}
+
+/// Rollouts, and what happened to them lately.
+#[derive(ToSchema)]
+pub(super) struct RolloutList {
+    data: Vec<RolloutStatus>,
+    events: Vec<RolloutEvent>,
+}
+
+/// Reviews without their bodies.
+#[derive(ToSchema)]
+pub(super) struct ReviewList {
+    data: Vec<ReviewView>,
+    /// True when there may be another page.
+    has_more: bool,
+}
+
+/// A review.
+#[derive(ToSchema)]
+pub(super) struct ReviewView {
+    id: String,
+    /// `review`.
+    object: String,
+    status: ReviewStatus,
+    route: String,
+    /// Milliseconds since the Unix epoch.
+    created_ms: u64,
+    /// The decision that sent it here.
+    decision: Option<String>,
+    model: Option<String>,
+    release: Option<String>,
+    note: String,
+    resolution: Option<Resolution>,
+    resolved_ms: Option<u64>,
+    /// The request's body; not in lists.
+    #[schema(required = false)]
+    request: Option<Value>,
+    /// The answer's body; not in lists.
+    #[schema(required = false)]
+    answer: Option<Value>,
+}
+
+/// Incidents.
+#[derive(ToSchema)]
+pub(super) struct IncidentList {
+    data: Vec<IncidentView>,
+    /// Reports that found the queue to the store full.
+    dropped: u64,
+}
+
+/// A problem that was reported.
+#[derive(ToSchema)]
+pub(super) struct IncidentView {
+    id: u64,
+    policy: String,
+    key: String,
+    /// `info`, `warning`, `error` or `critical`.
+    severity: String,
+    title: String,
+    detail: String,
+    state: IncidentState,
+    opened_ms: u64,
+    last_seen_ms: u64,
+    count: u64,
+    closed_ms: Option<u64>,
+    closed_by: Option<String>,
+}
+
+/// Whether callers may be sent here.
+#[derive(ToSchema)]
+pub(super) struct Readiness {
+    ready: bool,
+    /// Without access, the details are left out.
+    checks: Vec<Check>,
+}
