@@ -121,6 +121,9 @@ pub struct PolicyStatus {
     pub ready: Vec<u64>,
     /// Decisions that were asked of it since the host started.
     pub decisions: u64,
+    /// Instances that its serving revision made for decisions: as many as it
+    /// decided with fresh ones, and few where they are used again.
+    pub instances: u64,
     /// Decisions in which it had no opinion.
     pub abstentions: u64,
     /// Decisions that failed, by kind.
@@ -381,9 +384,11 @@ impl Slot {
     }
 
     fn status(&self, now_ms: u64) -> PolicyStatus {
+        let serving = self.current();
         PolicyStatus {
             name: self.name.clone(),
-            serving: self.current().info.clone(),
+            instances: serving.instances.load(Ordering::Relaxed),
+            serving: serving.info.clone(),
             ready: numbers(&self.ready.lock()),
             decisions: self.decisions.load(Ordering::Relaxed),
             abstentions: self.abstentions.load(Ordering::Relaxed),

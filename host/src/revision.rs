@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// What can be told about a revision.
@@ -46,6 +47,8 @@ pub(crate) struct Revision {
     /// Instances that wait to be used again, for other isolations than
     /// [`Isolation::Fresh`]; none while the revision does not serve.
     warm: Mutex<Option<Vec<Guest>>>,
+    /// Instances made for decisions.
+    pub(crate) instances: AtomicU64,
 }
 
 /// Most instances of one revision that wait to be used again. More than the
@@ -63,6 +66,7 @@ impl Revision {
             grants: Arc::new(info.options.grants.clone()),
             image,
             warm: Mutex::new(Some(Vec::new())),
+            instances: AtomicU64::new(0),
             info,
         }
     }
@@ -149,6 +153,7 @@ impl Revision {
         if again && let Some(guest) = self.warm.lock().as_mut().and_then(Vec::pop) {
             return Ok(guest);
         }
+        self.instances.fetch_add(1, Ordering::Relaxed);
         let policy = self.info.policy.clone();
         let state = RunState::new(policy, self.grants.clone(), services.clone(), self.limits());
         self.image

@@ -1,6 +1,7 @@
 //! `cargo bench -p backstop-bench`: the same decision in every engine, in one
 //! run. Read the ratios, not the figures; see `RESULTS.md`.
 
+use backstop::Isolation;
 use backstop_bench::{Backstop, Cel, Counters, Facts, Lua, Native, Rego, Rhai};
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
@@ -11,16 +12,14 @@ fn decision(c: &mut Criterion) {
     let facts = Facts::usual();
     let mut group = c.benchmark_group("fallback decision");
 
-    let (fresh, warm) = (
-        Backstop::new(counters.clone(), false),
-        Backstop::new(counters.clone(), true),
-    );
-    group.bench_function("backstop, fresh instance", |b| {
-        b.iter(|| fresh.decide(black_box(&facts)))
-    });
-    group.bench_function("backstop, warm instance", |b| {
-        b.iter(|| warm.decide(black_box(&facts)))
-    });
+    for (name, isolation) in [
+        ("backstop, fresh instance", Isolation::Fresh),
+        ("backstop, instance put back", Isolation::Reset),
+        ("backstop, warm instance", Isolation::Warm),
+    ] {
+        let backstop = Backstop::new(counters.clone(), isolation);
+        group.bench_function(name, |b| b.iter(|| backstop.decide(black_box(&facts))));
+    }
     let rego = Rego::new();
     group.bench_function("regorus, cloned engine", |b| {
         b.iter(|| rego.decide(black_box(&facts), &counters))

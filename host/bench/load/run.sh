@@ -7,8 +7,8 @@
 # Everything stays on the loopback interface and ends by itself. Needs wrk and
 # nginx (Debian's packages of these names; installed when this runs as root).
 # What passes through the gateway is decided by the shipped policies
-# layered-fallback and confidence-threshold on every request: each in a fresh
-# instance, and in a second row with warm ones. Beside requests and latency the
+# layered-fallback and confidence-threshold on every request, a row for each
+# isolation: fresh instances, instances that are put back, warm ones. Beside requests and latency the
 # script prints the processor time that a request cost the proxy, in the
 # process and in the kernel: on a machine that wakes idle cores slowly, the
 # slower proxy also pays for waking its peers, which a busy peer does not need.
@@ -89,7 +89,8 @@ threshold = "confidence"
 CONF
 }
 backstop_conf fresh 9102 fresh
-backstop_conf warm 9104 warm
+backstop_conf reset 9104 reset
+backstop_conf warm 9106 warm
 
 cat >"$dir/post.lua" <<'LUA'
 wrk.method = "POST"
@@ -106,7 +107,7 @@ taskset -c $core_load nginx -c "$dir/upstream.conf" -p "$dir" &
 upstream=$!
 taskset -c $core_proxy nginx -c "$dir/proxy.conf" -p "$dir" &
 proxy=$!
-for name in fresh warm; do
+for name in fresh reset warm; do
   taskset -c $core_proxy "$target/release/backstop" serve --config "$dir/$name.toml" >"$dir/$name.log" 2>&1 &
   declare "$name=$!"
 done
@@ -121,7 +122,7 @@ wait_for() {
   exit 1
 }
 ask=(-X POST -H 'content-type: application/json' -d '{"model":"chat","messages":[{"role":"user","content":"hi"}]}')
-for port in 9101 9102 9104; do
+for port in 9101 9102 9104 9106; do
   wait_for "${ask[@]}" http://127.0.0.1:$port/v1/chat/completions
 done
 # A master does nothing but wait for its worker.
@@ -144,7 +145,7 @@ load() { # PORT, CONNECTIONS, PROCESS -> requests/s, p50, p99, failed, user and 
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 column() { awk "{ print \$$2 }" "$dir/$1" | median; }
 
-rows=("9100 $upstream upstream itself" "9101 $proxy nginx proxy_pass" "9102 $fresh backstop, fresh" "9104 $warm backstop, warm")
+rows=("9100 $upstream upstream itself" "9101 $proxy nginx proxy_pass" "9102 $fresh backstop, fresh" "9104 $reset backstop, reset" "9106 $warm backstop, warm")
 for connections in 32 1; do
   for row in "${rows[@]}"; do : >"$dir/${row%% *}"; done
   for _ in $(seq "$rounds"); do
@@ -163,7 +164,7 @@ for connections in 32 1; do
       "$(awk '{ s += $4 } END { print s }' "$dir/$port")" "$(($(column "$port" 2) - $(column 9100 2)))"
   done
 done
-for name in fresh warm; do
+for name in fresh reset warm; do
   printf '\nresident after the load, %s instances: %s KiB' "$name" "$(awk '/VmRSS/ { print $2 }' "/proc/${!name}/status")"
 done
 printf '\n'

@@ -88,6 +88,7 @@ pub type Order = Vec<String>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backstop::Isolation;
     use std::sync::Arc;
 
     #[test]
@@ -104,9 +105,9 @@ mod tests {
             assert_eq!(Cel::new().decide(&facts, &counters), expected, "cel");
             assert_eq!(Rhai::new(counters.clone()).decide(&facts), expected, "rhai");
             assert_eq!(Lua::new(counters.clone()).decide(&facts), expected, "lua");
-            for warm in [false, true] {
-                let backstop = Backstop::new(counters.clone(), warm);
-                assert_eq!(backstop.order(&facts), expected, "backstop, warm: {warm}");
+            for isolation in [Isolation::Fresh, Isolation::Reset, Isolation::Warm] {
+                let backstop = Backstop::new(counters.clone(), isolation);
+                assert_eq!(backstop.order(&facts), expected, "backstop, {isolation:?}");
             }
         }
     }

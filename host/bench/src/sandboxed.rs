@@ -32,12 +32,12 @@ pub struct Backstop {
 }
 
 impl Backstop {
-    /// Activates the policy, with fresh or warm instances.
+    /// Activates the policy with this isolation.
     ///
     /// # Panics
     ///
     /// When the host does not start or refuses the policy.
-    pub fn new(counters: Arc<Counters>, warm: bool) -> Self {
+    pub fn new(counters: Arc<Counters>, isolation: Isolation) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -53,11 +53,7 @@ impl Backstop {
                 metrics: vec!["error-rate".to_owned()],
                 ..Grants::default()
             },
-            isolation: if warm {
-                Isolation::Warm
-            } else {
-                Isolation::Fresh
-            },
+            isolation,
             ..PolicyOptions::default()
         };
         runtime

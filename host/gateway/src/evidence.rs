@@ -1,16 +1,12 @@
 //! Evidence: what the request path records, and what policies read of it.
 //!
 //! The store and the statistics are `backstop-core`'s. This module resolves
-//! series once, when routes and releases are built ([`Standard`]), says what is
-//! recorded when, and answers the host's queries. Recording is a short lock
-//! for each number.
+//! series once, when routes and releases are built ([`Standard`]), and says what
+//! is recorded when. The host's queries go to the store itself. Recording is a
+//! short lock for each number.
 
-use backstop::{MetricQuery, MetricsSource};
 use backstop_core::evidence::{self, EvidenceOptions, Series, SubjectRef};
-use backstop_core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject, name,
-};
+use backstop_core::metric::name;
 use backstop_core::verdict::Outcome;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +14,7 @@ use std::time::Duration;
 /// The gateway's evidence.
 #[derive(Debug)]
 pub struct Evidence {
-    store: evidence::Evidence,
+    store: Arc<evidence::Evidence>,
 }
 
 /// The standard series of one subject: a route, a model or a release.
@@ -43,12 +39,12 @@ impl Evidence {
     /// An empty store.
     pub fn new() -> Self {
         Evidence {
-            store: evidence::Evidence::new(EvidenceOptions::default()),
+            store: Arc::new(evidence::Evidence::new(EvidenceOptions::default())),
         }
     }
 
-    /// The store itself, for exporters and feedback.
-    pub fn store(&self) -> &evidence::Evidence {
+    /// The store itself, for policies' queries, exporters and feedback.
+    pub fn store(&self) -> &Arc<evidence::Evidence> {
         &self.store
     }
 
@@ -138,68 +134,5 @@ impl Standard {
     /// Counts a label.
     pub fn label(&self, now_ms: u64, agrees: bool) {
         rate(&self.accuracy, now_ms, agrees);
-    }
-}
-
-/// What `query` is about.
-fn subject<'a>(
-    subject: &'a Subject,
-    route: Option<&'a str>,
-) -> Result<SubjectRef<'a>, MetricsError> {
-    SubjectRef::of(subject, route).ok_or_else(|| {
-        MetricsError::Invalid("this decision is not about a route; name a model".to_owned())
-    })
-}
-
-impl MetricsSource for Evidence {
-    fn rate(&self, query: MetricQuery<'_>) -> Result<Proportion, MetricsError> {
-        let subject = subject(query.subject, query.route)?;
-        self.store
-            .rate(query.metric, subject, query.window_s, query.now_ms)
-    }
-
-    fn mean(&self, query: MetricQuery<'_>) -> Result<Moments, MetricsError> {
-        let subject = subject(query.subject, query.route)?;
-        self.store
-            .mean(query.metric, subject, query.window_s, query.now_ms)
-    }
-
-    fn quantile(&self, query: MetricQuery<'_>, q: f64) -> Result<Estimate, MetricsError> {
-        let subject = subject(query.subject, query.route)?;
-        self.store
-            .quantile(query.metric, subject, query.window_s, q, query.now_ms)
-    }
-
-    fn compare(
-        &self,
-        query: MetricQuery<'_>,
-        baseline: &Subject,
-        options: ComparisonOptions,
-    ) -> Result<Comparison, MetricsError> {
-        let candidate = subject(query.subject, query.route)?;
-        let baseline = subject(baseline, query.route)?;
-        self.store.compare(
-            query.metric,
-            candidate,
-            baseline,
-            query.window_s,
-            &options,
-            query.now_ms,
-        )
-    }
-
-    fn drift(
-        &self,
-        query: MetricQuery<'_>,
-        reference_s: u32,
-    ) -> Result<DriftReading, MetricsError> {
-        let subject = subject(query.subject, query.route)?;
-        self.store.drift(
-            query.metric,
-            subject,
-            query.window_s,
-            reference_s,
-            query.now_ms,
-        )
     }
 }

@@ -118,7 +118,7 @@ impl Gateway {
         let caller = Caller::new(plant.clone(), upstream.clone(), clock);
         let host = Host::builder()
             .options(config.host_options())
-            .metrics(evidence.clone())
+            .metrics(evidence.store().clone())
             .models(Arc::new(caller))
             .incidents(parts.incidents)
             .clock(move || clock.now_ms())

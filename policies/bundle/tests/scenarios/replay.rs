@@ -305,6 +305,15 @@ async fn what_instances_decide_that_are_put_back_replays_on_fresh_ones() {
         }
         let records = host.records().drain();
         assert_eq!(records.len() as u64, DECISIONS / 10);
+        let status = host
+            .policies()
+            .into_iter()
+            .find(|status| *status.name == *name);
+        assert_eq!(
+            status.unwrap().instances,
+            1,
+            "{name} used one again and again"
+        );
         let replayer = host.replayer(component, put_back).await.unwrap();
         for record in records {
             let failed = matches!(record.outcome, RunOutcome::Failed { .. });
