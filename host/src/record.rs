@@ -544,13 +544,65 @@ struct Ring {
 }
 
 impl DecisionRecord {
-    /// About how many bytes its host calls take up; the rest is small.
+    /// About how many bytes it takes up: everything in it whose size somebody
+    /// else chooses.
     fn weight(&self) -> usize {
         let previous = self
             .previous
             .as_ref()
             .map_or(0, |previous| previous.weight());
-        self.calls.iter().map(HostCall::weight).sum::<usize>() + previous
+        let detail = match &self.outcome {
+            RunOutcome::Abstained { reason } => reason.len(),
+            RunOutcome::Failed { detail, .. } => detail.len(),
+            RunOutcome::Answered | RunOutcome::Suspended => 0,
+        };
+        let calls = self.calls.iter().map(HostCall::weight).sum::<usize>();
+        size_of::<Self>() + self.input.weight() + calls + detail + self.applied.weight() + previous
+    }
+}
+
+impl Input {
+    fn weight(&self) -> usize {
+        match self {
+            Input::Fallback(request) => request_weight(request),
+            Input::Threshold(request, answer) => request_weight(request) + answer_weight(answer),
+            Input::Rollback(rollout) => {
+                size_of::<RolloutFacts>() + size_of_val(&*rollout.ready_releases)
+            }
+        }
+    }
+}
+
+fn request_weight(request: &RequestFacts) -> usize {
+    let tags = request
+        .tags
+        .iter()
+        .map(|(name, tag)| name.len() + tag.len());
+    size_of::<RequestFacts>()
+        + size_of_val(&*request.candidates)
+        + size_of_val(&*request.attempts)
+        + tags.sum::<usize>()
+}
+
+fn answer_weight(answer: &AnswerFacts) -> usize {
+    let scores = answer.scores.iter().map(|score| score.label.len());
+    size_of::<AnswerFacts>()
+        + answer.label.as_ref().map_or(0, String::len)
+        + size_of_val(&*answer.scores)
+        + scores.sum::<usize>()
+        + size_of_val(&*answer.token_logprobs)
+}
+
+impl Output {
+    fn weight(&self) -> usize {
+        match self {
+            Output::Plan(plan) => {
+                let reasons = plan.steps.iter().map(|step| step.reason.len());
+                size_of_val(&*plan.steps) + reasons.sum::<usize>()
+            }
+            Output::Verdict(verdict) => verdict.reason.len(),
+            Output::Assessment(assessment) => assessment.reason.len(),
+        }
     }
 }
 

@@ -181,9 +181,9 @@ fn check(options: &HostOptions) -> Result<(), StartError> {
     )
 }
 
-/// Bytes of host calls that the records in memory hold together: usual ones
-/// take less than 1 KiB, so this is no limit for them but for policies that
-/// read bodies and call models.
+/// Bytes that the records in memory hold together: usual ones take one or two
+/// KiB, so this is no limit for them but for policies that read bodies and call
+/// models, and for answers with thousands of scores and log-probabilities.
 const RECORDS_BYTES_MAX: usize = 64 << 20;
 
 /// Identifiers begin with the time of the start, so that they stay unique and
