@@ -266,6 +266,10 @@ pub enum ActivationErrorKind {
     /// The host ended its work before the activation did.
     #[error("the host is shutting down")]
     Cancelled,
+    /// Loading the component made the host's own code panic, which is a defect
+    /// of the host; the log has the place.
+    #[error("loading it made the host panic; report this with the component")]
+    Panicked,
 }
 
 fn list<T: fmt::Display>(items: &[T]) -> String {
@@ -440,6 +444,8 @@ mod tests {
             ),
             (Kind::Snapshot(sandbox()), said),
             (Kind::Cancelled, None),
+            (Kind::Panicked, None),
+            (Kind::NoReset("it has no memory".to_owned()), None),
         ] {
             let error = ActivationError {
                 policy: "p".to_owned(),

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// One policy: its revisions and what became of its decisions.
 pub(crate) struct Slot {
@@ -25,6 +25,8 @@ pub(crate) struct Slot {
     /// What was activated, oldest first; bounded by [`HISTORY_MAX`].
     history: Mutex<Vec<RevisionInfo>>,
     revisions_kept: usize,
+    /// Where live traffic asks the policy, by decision point.
+    asked: [AtomicBool; DecisionPoint::ALL.len()],
     /// Failures in a row of the serving revision, by decision point.
     failures_in_row: [AtomicU32; DecisionPoint::ALL.len()],
     suspended_until_ms: AtomicU64,
@@ -157,6 +159,7 @@ impl Slot {
             ready: Mutex::new(vec![first.clone()]),
             current: ArcSwap::new(first),
             revisions_kept,
+            asked: Default::default(),
             failures_in_row: Default::default(),
             suspended_until_ms: AtomicU64::new(0),
             suspended_for: Mutex::new(None),
@@ -303,6 +306,11 @@ impl Slot {
         now_ms: u64,
     ) -> Consequence {
         self.decisions.fetch_add(1, Ordering::Relaxed);
+        // Read first, as below.
+        let asked = &self.asked[point as usize];
+        if standing == Standing::Counts && !asked.load(Ordering::Relaxed) {
+            asked.store(true, Ordering::Relaxed);
+        }
         let in_row = &self.failures_in_row[point as usize];
         match outcome {
             RunOutcome::Answered => {}
@@ -325,7 +333,7 @@ impl Slot {
                     return Consequence::None;
                 }
                 let in_row = in_row.fetch_add(1, Ordering::Relaxed) + 1;
-                return self.after_failures(revision, point, in_row, *kind, now_ms);
+                return self.after_failures(revision, in_row, *kind, now_ms);
             }
         }
         if standing == Standing::Without {
@@ -341,7 +349,6 @@ impl Slot {
     fn after_failures(
         &self,
         revision: &Arc<Revision>,
-        point: DecisionPoint,
         in_row: u32,
         kind: FailureKind,
         now_ms: u64,
@@ -351,11 +358,13 @@ impl Slot {
             return Consequence::None;
         }
         let from = revision.info.number;
-        // Going back to a revision that does not decide where this one is
+        // Going back to a revision that does not decide where the policy is
         // asked would trade failures for others.
-        let previous = self
-            .previous_to(from)
-            .filter(|previous| previous.info.points.contains(&point));
+        let asked_at = |point: &DecisionPoint| self.asked[*point as usize].load(Ordering::Relaxed);
+        let previous = self.previous_to(from).filter(|previous| {
+            let mut asked = DecisionPoint::ALL.iter().filter(|point| asked_at(point));
+            asked.all(|point| previous.info.points.contains(point))
+        });
         let Some(previous) = previous else {
             *self.suspended_for.lock() = Some(kind);
             let until = now_ms.saturating_add(revert.suspend_ms.into());

@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Components that are loaded at once. One that is given up goes on until it
-/// is done, and must not keep the others out.
+/// is done, and leaves room for another; with two of them, further ones are
+/// told that the host is busy.
 pub(super) const LOADS_MAX: usize = 2;
 
 impl Host {
@@ -161,6 +162,7 @@ impl Host {
             loaded
         });
         match tokio::time::timeout(limit, load).await {
+            Ok(Err(error)) if error.is_panic() => Err(ActivationErrorKind::Panicked),
             Ok(loaded) => loaded.map_err(|_| ActivationErrorKind::Cancelled)?,
             Err(_) => Err(ActivationErrorKind::TooSlow { limit_ms }),
         }
