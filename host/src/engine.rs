@@ -28,7 +28,7 @@ const ASYNC_STACK_KEEP_BYTES: usize = 64 << 10;
 /// about twice as fast (no page faults).
 const KEEP_RESIDENT_BYTES: usize = 512 << 10;
 /// Instances beyond `instances_max` for those that wait to be used again: some
-/// for each policy with warm isolation, of which a host has a few dozen.
+/// for each policy whose instances are, of which a host has a few dozen.
 const WARM_ROOM: u32 = 64 * crate::revision::WARM_MAX as u32;
 /// Parts of tables that are cleared by writing, as above.
 const TABLE_KEEP_BYTES: usize = 64 << 10;

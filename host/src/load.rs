@@ -87,7 +87,7 @@ impl Loader {
                 self.link(&self.compile(&snapshot)?, &options.grants)?
             }
             Isolation::Reset => {
-                let snapshot = with_reset(&snapshot, image.path())?;
+                let snapshot = with_reset(&snapshot, &image)?;
                 let image = self.link(&self.compile(&snapshot)?, &options.grants)?;
                 image.with_reset()
             }
@@ -215,10 +215,14 @@ fn finish<T>(step: impl Future<Output = wasmtime::Result<T>>) -> wasmtime::Resul
 }
 
 /// The component with the means to put its instances back.
-fn with_reset(component: &[u8], path: Path) -> Result<Vec<u8>, Kind> {
-    if path == Path::Waiting {
+fn with_reset(component: &[u8], image: &Image) -> Result<Vec<u8>, Kind> {
+    if image.path() == Path::Waiting {
         // Answers that it has not dropped stay with the instance.
         return Err(Kind::NoReset("it may call models".to_owned()));
+    }
+    if image.point(DecisionPoint::Threshold).is_some() {
+        // See `reset`: of two handles, the guest chooses the order.
+        return Err(Kind::NoReset("it decides at `threshold`".to_owned()));
     }
     reset::instrument(component).map_err(|unfit| Kind::NoReset(unfit.to_string()))
 }

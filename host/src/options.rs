@@ -163,10 +163,10 @@ pub enum Isolation {
     Fresh,
     /// Instances are used again, and after every decision their memory and
     /// globals are put back to what `configure` left behind: nothing leaks
-    /// either, for about half the price of a fresh instance. Only for policies
-    /// in whose code it can be seen that nothing else changes, as in every
-    /// policy that the SDK builds and that does not call models; others are
-    /// refused with the reason. An instance is retired as a warm one is, and
+    /// either, and a decision takes about two thirds of the time. Only for
+    /// policies in whose code it can be seen that nothing else changes: those
+    /// that the SDK builds for `fallback` and `rollback` and that do not call
+    /// models. Others are refused with the reason. An instance is retired as a warm one is, and
     /// when its memory has grown.
     Reset,
     /// Instances are used again, for guests that are slow to start. An

@@ -12,7 +12,10 @@
 //! ([`Unfit`]): one with state beside memory and globals (instructions that
 //! change tables or drop segments, resources of its own, a start function),
 //! with several memories, or with so much memory that a new instance is
-//! cheaper. An instance whose memory has grown is not put back but dropped,
+//! cheaper. So is one whose modules and instances are not all its own, plainly
+//! listed, for then the function might be taken from the wrong one, and one
+//! that decides at `threshold`: of the two handles that it is given, the order
+//! in which it drops them shows in the numbers of the next two. An instance whose memory has grown is not put back but dropped,
 //! since memory does not shrink. The guest's own code cannot reach what is
 //! added: it names functions and segments by numbers, which were fixed before.
 
@@ -23,8 +26,9 @@ use wasm_encoder::{
     ExportKind, Function, Module, PrimitiveValType, RawSection,
 };
 use wasmparser::{
-    BinaryReader, BinaryReaderError, CanonicalFunction, ConstExpr, DataKind, Instance, Operator,
-    Parser, Payload, TypeRef, Validator,
+    BinaryReader, BinaryReaderError, CanonicalFunction, ComponentAlias, ComponentExternalKind,
+    ComponentOuterAliasKind, ComponentTypeRef, ConstExpr, DataKind, Instance, Operator, Parser,
+    Payload, TypeRef, Validator,
 };
 
 /// The name under which the function is exported: a function without
@@ -180,6 +184,9 @@ impl Survey {
                 Payload::End(_) => {
                     inside.pop();
                 }
+                Payload::InstanceSection(_) if !inside.is_empty() => {
+                    return Err(Unfit::Has("core instances in components inside it"));
+                }
                 Payload::InstanceSection(section) => {
                     for instance in section {
                         survey.instances.push(match instance? {
@@ -195,6 +202,35 @@ impl Survey {
                             | CanonicalFunction::Lower { .. }
                             | CanonicalFunction::ResourceDrop { .. } => {}
                             _ => return Err(Unfit::Has("resources or tasks of its own")),
+                        }
+                    }
+                }
+                Payload::ComponentImportSection(section) => {
+                    for import in section {
+                        if let ComponentTypeRef::Module(_) = import?.ty {
+                            return Err(Unfit::Has("an imported core module"));
+                        }
+                    }
+                }
+                Payload::ComponentAliasSection(section) => {
+                    for alias in section {
+                        if let ComponentAlias::InstanceExport {
+                            kind: ComponentExternalKind::Module,
+                            ..
+                        }
+                        | ComponentAlias::Outer {
+                            kind: ComponentOuterAliasKind::CoreModule,
+                            ..
+                        } = alias?
+                        {
+                            return Err(Unfit::Has("a core module from elsewhere"));
+                        }
+                    }
+                }
+                Payload::ComponentExportSection(section) => {
+                    for export in section {
+                        if export?.name.name == EXPORT {
+                            return Err(Unfit::Has("an export with the reserved name"));
                         }
                     }
                 }
@@ -235,7 +271,9 @@ impl Survey {
         let mut of = of.by_ref().filter(|(_, module)| **module == Some(index));
         match (of.next(), of.next()) {
             (Some((instance, _)), None) => Ok(instance),
-            _ => Err(Unfit::Has("another number of main instances than one")),
+            _ => Err(Unfit::Has(
+                "not exactly one instance of the module with the memory",
+            )),
         }
     }
 }
@@ -264,6 +302,13 @@ impl Facts {
                 }
             }
             Payload::FunctionSection(section) => self.functions += section.count(),
+            Payload::ExportSection(section) => {
+                for export in section {
+                    if export?.name == EXPORT {
+                        return Err(Unfit::Has("an export with the reserved name"));
+                    }
+                }
+            }
             Payload::MemorySection(section) => {
                 for memory in section {
                     let memory = memory?;
@@ -337,11 +382,17 @@ fn value(expression: &ConstExpr<'_>) -> Result<ConstValue, Unfit> {
         Operator::I64Const { value } => ConstValue::I64(value),
         Operator::F32Const { value } => ConstValue::F32(value.bits()),
         Operator::F64Const { value } => ConstValue::F64(value.bits()),
-        _ => return Err(Unfit::Has("a global that begins with no plain number")),
+        _ => {
+            return Err(Unfit::Has(
+                "a global or a piece of data that depends on another global",
+            ));
+        }
     };
     match operators.read()? {
         Operator::End => Ok(value),
-        _ => Err(Unfit::Has("a global that begins with no plain number")),
+        _ => Err(Unfit::Has(
+            "a global or a piece of data that depends on another global",
+        )),
     }
 }
 
@@ -608,6 +659,36 @@ mod tests {
         );
     }
 
+    /// A core instance inside another component shifts what a careless count
+    /// takes for the main instance; the guest's own next one then answers.
+    #[test]
+    fn a_function_of_the_guest_does_not_pass_for_the_reset() {
+        let decoy = format!(
+            r#"(component
+                (core module $m (memory 1) (global (mut i32) (i32.const 0)))
+                (core module $fake (func (export "{EXPORT}") (result i32) (i32.const 0)))
+                (component (core module $x) (core instance (instantiate $x)))
+                (core instance (instantiate $m))
+                (core instance (instantiate $fake)))"#
+        );
+        let empty = "(component (core module $m (memory 1)) (component (core instance))
+            (core instance (instantiate $m)))";
+        for (text, why) in [
+            (decoy.as_str(), "an export with the reserved name"),
+            (empty, "core instances in components inside it"),
+        ] {
+            let unfit = instrument(&wat::parse_str(text).unwrap()).unwrap_err();
+            assert_eq!(unfit, Unfit::Has(why));
+        }
+        let named = format!(
+            r#"(component (core module $m (memory 1) (func (export "f") (result i32) (i32.const 0)))
+                (core instance $i (instantiate $m))
+                (func (export "{EXPORT}") (result u32) (canon lift (core func $i "f"))))"#
+        );
+        let unfit = instrument(&wat::parse_str(named).unwrap()).unwrap_err();
+        assert_eq!(unfit, Unfit::Has("an export with the reserved name"));
+    }
+
     #[test]
     fn a_module_that_is_instantiated_twice_is_refused() {
         let again = "(component (core module $m (memory 1))
@@ -615,7 +696,7 @@ mod tests {
         let unfit = instrument(&wat::parse_str(again).unwrap()).unwrap_err();
         assert_eq!(
             unfit,
-            Unfit::Has("another number of main instances than one")
+            Unfit::Has("not exactly one instance of the module with the memory")
         );
     }
 

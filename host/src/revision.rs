@@ -133,15 +133,21 @@ impl Revision {
             begun,
         )
         .await;
-        let spent = matches!(result.0.outcome, crate::record::RunOutcome::Failed { .. });
-        if again
-            && !spent
-            && (isolation == Isolation::Warm || self.image.reset(&mut guest, allowance))
-        {
-            self.put_back(guest);
+        let (mut run, cursor) = result;
+        let spent = matches!(run.outcome, crate::record::RunOutcome::Failed { .. });
+        match isolation {
+            Isolation::Warm if !spent => self.put_back(guest),
+            Isolation::Reset if !spent => {
+                let done = Instant::now();
+                if self.image.reset(&mut guest, allowance) {
+                    self.put_back(guest);
+                }
+                run.cost.guest_ns += run::nanos(done.elapsed());
+            }
+            _ => {}
         }
         drop(permit);
-        result
+        (run, cursor)
     }
 
     async fn guest(

@@ -204,7 +204,7 @@ pub(crate) async fn ask(
     )
 }
 
-fn nanos(time: Duration) -> u64 {
+pub(crate) fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -288,7 +288,7 @@ where
         unsafe_code,
         reason = "the type was checked when the component was loaded; checking costs at each call"
     )]
-    // SAFETY: `Image::load` has checked this export against `P` and `R`.
+    // SAFETY: `Image::check_types` has checked this export against `P` and `R`.
     let func: TypedFunc<P, R> = unsafe { TypedFunc::new_unchecked(func) };
     match image.path() {
         Path::Synchronous => func.call(&mut guest.store, params),

@@ -297,6 +297,32 @@ async fn warm_instances_decide_as_fresh_ones_and_are_retired_on_failure() {
     }
 }
 
+/// Instances that a guest could leave something in are not used again.
+#[tokio::test]
+async fn policies_that_cannot_be_put_back_are_told_why() {
+    let host = host();
+    let put_back = PolicyOptions {
+        isolation: Isolation::Reset,
+        ..options(1)
+    };
+    let confidence = backstop_policies::component("confidence-threshold").unwrap();
+    let settings = PolicyOptions {
+        settings: json!({}),
+        ..put_back.clone()
+    };
+    for (component, options, why) in [
+        (HOSTILE, put_back, "it may call models"),
+        (confidence, settings, "it decides at `threshold`"),
+    ] {
+        let error = host.activate("p", component, options).await.unwrap_err();
+        assert!(
+            matches!(&error.kind, ActivationErrorKind::NoReset(told) if told == why),
+            "{error}"
+        );
+    }
+    assert!(host.policy("p").is_none());
+}
+
 #[tokio::test]
 async fn a_warm_instance_keeps_its_memory_and_a_fresh_one_has_none() {
     let host = host();

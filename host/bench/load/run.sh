@@ -8,7 +8,8 @@
 # nginx (Debian's packages of these names; installed when this runs as root).
 # What passes through the gateway is decided by the shipped policies
 # layered-fallback and confidence-threshold on every request, a row for each
-# isolation: fresh instances, instances that are put back, warm ones. Beside requests and latency the
+# isolation: fresh instances, instances that are put back (the fallback policy's;
+# one that judges cannot be), warm ones. Beside requests and latency the
 # script prints the processor time that a request cost the proxy, in the
 # process and in the kernel: on a machine that wakes idle cores slowly, the
 # slower proxy also pays for waking its peers, which a busy peer does not need.
@@ -49,7 +50,7 @@ nginx_conf upstream "server { listen 127.0.0.1:9100; default_type application/js
 nginx_conf proxy "upstream model { server 127.0.0.1:9100; keepalive 64; keepalive_requests 100000000; }
   server { listen 127.0.0.1:9101; location / { proxy_pass http://model; proxy_http_version 1.1; proxy_set_header Connection ''; } }"
 
-backstop_conf() { # NAME, PORT, ISOLATION
+backstop_conf() { # NAME, PORT, ISOLATION of the fallback policy, of the threshold policy
   cat >"$dir/$1.toml" <<CONF
 [server]
 listen = "127.0.0.1:$2"
@@ -73,7 +74,7 @@ grants = { metrics = ["error-rate", "latency-ms"] }
 
 [policies.confidence]
 component = "builtin:confidence-threshold"
-isolation = "$3"
+isolation = "$4"
 settings = { without_confidence = "accept" }
 grants = { metrics = ["accuracy", "confidence", "escalation-rate", "review-rate"] }
 
@@ -88,9 +89,9 @@ fallback = "fallback"
 threshold = "confidence"
 CONF
 }
-backstop_conf fresh 9102 fresh
-backstop_conf reset 9104 reset
-backstop_conf warm 9106 warm
+backstop_conf fresh 9102 fresh fresh
+backstop_conf reset 9104 reset fresh
+backstop_conf warm 9106 warm warm
 
 cat >"$dir/post.lua" <<'LUA'
 wrk.method = "POST"

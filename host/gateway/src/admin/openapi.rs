@@ -119,6 +119,8 @@ pub(super) struct PolicyView {
     ready: Vec<u64>,
     /// Decisions that were asked of it since the start.
     decisions: u64,
+    /// Instances that the serving revision made for decisions.
+    instances: u64,
     /// Those in which it had no opinion.
     abstentions: u64,
     /// Pairs of a kind and how many decisions failed so.

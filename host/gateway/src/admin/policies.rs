@@ -109,7 +109,7 @@ pub(super) struct ActivateRequest {
     /// As `[policies.NAME.revert]` of the configuration.
     #[schema(value_type = Option<Object>)]
     revert: Option<RevertPolicy>,
-    /// `fresh` or `warm`.
+    /// `fresh`, `reset` or `warm`.
     #[schema(value_type = Option<String>)]
     isolation: Option<Isolation>,
     /// Who asks.

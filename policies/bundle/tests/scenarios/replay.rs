@@ -269,11 +269,7 @@ async fn thousands_of_verdicts_replay_and_one_changed_byte_is_found() {
 #[tokio::test]
 async fn what_instances_decide_that_are_put_back_replays_on_fresh_ones() {
     let host = Story::new().host_over(Weather::new(4));
-    for name in [
-        "layered-fallback",
-        "confidence-threshold",
-        "canary-rollback",
-    ] {
+    for name in ["layered-fallback", "canary-rollback"] {
         let put_back = PolicyOptions {
             isolation: Isolation::Reset,
             ..options(name, json!({}))
@@ -288,12 +284,6 @@ async fn what_instances_decide_that_are_put_back_replays_on_fresh_ones() {
                 "layered-fallback" => {
                     let request = Arc::new(any_request(&mut rng));
                     host.decide_fallback(&policy, request, &kit::default_plan())
-                        .await;
-                }
-                "confidence-threshold" => {
-                    let request = Arc::new(any_request(&mut rng));
-                    let answer = Arc::new(any_answer(&mut rng));
-                    host.decide_threshold(&policy, request, answer, &kit::default_verdict())
                         .await;
                 }
                 _ => {
