@@ -119,7 +119,7 @@ async fn collect(
         };
     }
     // The size that the caller claims is no reason to reserve it all at once.
-    let reserve = (hint.lower() as usize).clamp(first.len(), 64 << 10);
+    let reserve = (hint.lower() as usize).min(64 << 10).max(first.len());
     let mut all = BytesMut::with_capacity(reserve);
     let mut piece = Some(first);
     while let Some(data) = piece {

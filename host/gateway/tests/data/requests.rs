@@ -2,7 +2,9 @@
 
 use crate::fallback::two;
 use crate::kit::{Model, Running, Says, chat};
+use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::{BodyExt, Full};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -106,5 +108,30 @@ async fn a_body_at_the_limit_passes_and_one_byte_more_does_not() {
         body.push_str(&" ".repeat((1 << 20) + more - body.len()));
         let answer = gateway.post_with("/v1/chat/completions", &[], body).await;
         assert_eq!(answer.status, status, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn large_bodies_on_one_connection_are_all_answered() {
+    let gateway = gateway().await;
+    let mut body = chat("chat", false).to_string();
+    body.push_str(&" ".repeat(300 << 10));
+    let socket = tokio::net::TcpStream::connect(gateway.addr).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(socket))
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    // Reads grow with what came before, so that later bodies come in large pieces.
+    for sent in 0..5 {
+        let request = http::Request::post("/v1/chat/completions")
+            .header("host", "x")
+            .body(Full::new(Bytes::from(body.clone())))
+            .unwrap();
+        sender.ready().await.unwrap();
+        let answer = sender.send_request(request).await;
+        let answer = answer.unwrap_or_else(|error| panic!("request {sent}: {error}"));
+        assert_eq!(answer.status(), StatusCode::OK, "request {sent}");
+        answer.into_body().collect().await.unwrap();
     }
 }
