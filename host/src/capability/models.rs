@@ -25,9 +25,16 @@ const ANSWER_BYTES_MAX: usize = 256 << 10;
 type Answer = std::result::Result<Resource<AnswerHandle>, wit::ModelError>;
 type Outcome = std::result::Result<Box<RecordedAnswer>, ModelError>;
 
+/// What one call may use up, taken from the budget.
+struct Reserved {
+    timeout: Duration,
+    /// Asked for once: prices may change while the call is made.
+    cost_micros: u64,
+}
+
 impl RunState {
-    /// Reserves budget for one call and says how long it may take.
-    fn reserve(&mut self, call: &wit::ModelCall) -> std::result::Result<Duration, ModelError> {
+    /// Reserves budget for one call.
+    fn reserve(&mut self, call: &wit::ModelCall) -> std::result::Result<Reserved, ModelError> {
         if !covered(&self.grants.models, &call.model) {
             return Err(ModelError::Denied(call.model.clone()));
         }
@@ -36,7 +43,7 @@ impl RunState {
                 "`body` has at most {BODY_BYTES_MAX} bytes"
             )));
         }
-        let cost = self
+        let cost_micros = self
             .services
             .models
             .cost_micros_max(&call.model, &call.body);
@@ -48,18 +55,22 @@ impl RunState {
         if budget.time_ms == 0 {
             return Err(ModelError::OverBudget(BudgetKind::Time));
         }
-        if budget.cost_micros < cost {
+        if budget.cost_micros < cost_micros {
             return Err(ModelError::OverBudget(BudgetKind::Cost));
         }
         budget.calls -= 1;
-        budget.cost_micros -= cost;
+        budget.cost_micros -= cost_micros;
         let asked = match call.timeout_ms {
             0 => left,
             ms => Duration::from_millis(ms.into()),
         };
-        Ok(asked
+        let timeout = asked
             .min(left)
-            .min(Duration::from_millis(budget.time_ms.into())))
+            .min(Duration::from_millis(budget.time_ms.into()));
+        Ok(Reserved {
+            timeout,
+            cost_micros,
+        })
     }
 
     /// Makes all calls at once and waits for all of them.
@@ -98,8 +109,10 @@ impl RunState {
             .iter()
             .map(|call| match self.reserve(call) {
                 Err(error) => Either::Left(ready((0, Err(error)))),
-                Ok(timeout) => {
-                    let reserved = services.models.cost_micros_max(&call.model, &call.body);
+                Ok(Reserved {
+                    timeout,
+                    cost_micros,
+                }) => {
                     let call = ModelCall {
                         model: call.model.clone(),
                         body: call.body.clone(),
@@ -108,7 +121,7 @@ impl RunState {
                     let models = services.models.clone();
                     Either::Right(async move {
                         let answer = tokio::time::timeout(timeout, models.call(call)).await;
-                        (reserved, answer.unwrap_or(Err(ModelError::Deadline)))
+                        (cost_micros, answer.unwrap_or(Err(ModelError::Deadline)))
                     })
                 }
             })
@@ -218,5 +231,84 @@ fn error_to(error: &ModelError) -> wit::ModelError {
         }),
         ModelError::Failed(class) => wit::ModelError::Failed(failure_class(*class)),
         ModelError::Unavailable(why) => wit::ModelError::Unavailable(why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{Grants, Limits, ModelBudget};
+    use crate::services::Services;
+    use crate::sources::{BoxFuture, ModelCaller, NoIncidents, NoMetrics};
+    use backstop_core::input::AnswerFacts;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// A model that is 6 dearer each time that somebody asks for its price;
+    /// a call costs 1.
+    #[derive(Default)]
+    struct Dearer {
+        asked: AtomicU64,
+    }
+
+    impl ModelCaller for Dearer {
+        fn cost_micros_max(&self, _: &str, _: &str) -> u64 {
+            4 + 6 * self.asked.fetch_add(1, Ordering::Relaxed)
+        }
+
+        fn call(
+            &self,
+            call: ModelCall,
+        ) -> BoxFuture<'_, std::result::Result<ModelAnswer, ModelError>> {
+            let facts = AnswerFacts {
+                model: call.model.into(),
+                release: "r".into(),
+                step: 0,
+                steps_left: 0,
+                confidence: None,
+                label: None,
+                scores: Vec::new(),
+                token_logprobs: Vec::new(),
+                finish_reason: None,
+                latency_ms: 0,
+                delivered: false,
+                body_bytes: 0,
+                body: None,
+            };
+            Box::pin(ready(Ok(ModelAnswer {
+                facts,
+                cost_micros: 1,
+            })))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_price_that_changes_during_a_call_gives_back_what_was_reserved() {
+        let models = Arc::new(Dearer::default());
+        let services = Arc::new(Services {
+            metrics: Arc::new(NoMetrics),
+            models: models.clone(),
+            incidents: Arc::new(NoIncidents),
+            states: Default::default(),
+        });
+        let grants = Arc::new(Grants {
+            models: vec!["*".to_owned()],
+            model_budget: ModelBudget {
+                calls: 1,
+                time_ms: 1_000,
+                cost_micros: 20,
+            },
+            ..Grants::default()
+        });
+        let mut state = RunState::new("p".into(), grants, services, &Limits::default());
+        state.deadline = Instant::now() + Duration::from_secs(60);
+        let call = wit::ModelCall {
+            model: "m".to_owned(),
+            body: "{}".to_owned(),
+            timeout_ms: 0,
+        };
+        let outcomes = state.call_live(&[call]).await;
+        assert!(outcomes[0].is_ok(), "{outcomes:?}");
+        assert_eq!(state.budget.cost_micros, 19);
+        assert_eq!(models.asked.load(Ordering::Relaxed), 1);
     }
 }
