@@ -2,7 +2,7 @@
 //! other, but never through a policy.
 
 use crate::clock::{Clock, millis};
-use crate::config::ProviderKind;
+use crate::config::{Price, ProviderKind};
 use crate::execute::CallerKey;
 use crate::openai::ChatRequest;
 use crate::plant::Plant;
@@ -92,13 +92,12 @@ impl ModelCaller for Caller {
             return 0;
         };
         let bound = serde_json::from_str::<Bound>(body).unwrap_or_default();
-        let tokens = bound.max_completion_tokens.or(bound.max_tokens);
         let traffic = model.traffic();
         let candidate = traffic.canary.as_ref().map(|canary| &canary.candidate);
         [Some(&traffic.stable), candidate]
             .into_iter()
             .flatten()
-            .map(|release| release.spec().price.cost_micros_max(body.len(), tokens))
+            .map(|release| bound.cost_micros_max(&release.spec().price, body.len()))
             .max()
             .unwrap_or_default()
     }
@@ -108,11 +107,19 @@ impl ModelCaller for Caller {
     }
 }
 
-/// How long an answer a chat request asks for.
+/// How long an answer a chat request asks for, and how many of them.
 #[derive(Default, Deserialize)]
 struct Bound {
     max_tokens: Option<u64>,
     max_completion_tokens: Option<u64>,
+    n: Option<u64>,
+}
+
+impl Bound {
+    fn cost_micros_max(&self, price: &Price, request_bytes: usize) -> u64 {
+        let tokens = self.max_completion_tokens.or(self.max_tokens);
+        price.cost_micros_max(request_bytes, tokens, self.n)
+    }
 }
 
 /// How the body of a policy's call is sent to `release`. A chat request may
@@ -166,5 +173,35 @@ fn answer(release: &Release, request_bytes: usize, complete: Complete) -> ModelA
             body: std::str::from_utf8(&complete.body).ok().map(Arc::from),
         },
         cost_micros,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_that_a_request_asks_for_is_reserved() {
+        let price = Price {
+            output_micros: 1_000_000,
+            ..Price::default()
+        };
+        for (body, expected) in [
+            (r#"{"max_tokens": 10}"#, 10),
+            (r#"{"max_tokens": 10, "n": 3}"#, 30),
+            (
+                r#"{"max_completion_tokens": 5, "max_tokens": 10, "n": 3}"#,
+                15,
+            ),
+            (r#"{"n": 2}"#, 2_048),
+            (r#"{"max_tokens": 10, "n": 0}"#, 10),
+        ] {
+            let bound: Bound = serde_json::from_str(body).unwrap();
+            assert_eq!(
+                bound.cost_micros_max(&price, body.len()),
+                expected,
+                "{body}"
+            );
+        }
     }
 }

@@ -14,6 +14,8 @@ const BYTES_PER_TOKEN: u64 = 4;
 /// Tokens of an answer that are reserved where the request names no bound: a
 /// judge's word with its reasons.
 const ANSWER_TOKENS_ASSUMED: u64 = 1_024;
+/// Most answers to one request that are reserved: as many as chat APIs give.
+const ANSWERS_MAX: u64 = 128;
 
 /// Prices of one release, in millionths of the operator's currency.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, std::default::Default)]
@@ -45,10 +47,17 @@ impl Price {
     }
 
     /// What a call with a body of `request` bytes may cost before it is made.
-    /// `answer_tokens` is the bound that the request itself names.
-    pub fn cost_micros_max(&self, request: usize, answer_tokens: Option<u64>) -> u64 {
+    /// `answer_tokens` is the bound of one answer that the request itself
+    /// names, `answers` how many it asks for (`n`; one when it does not say).
+    pub fn cost_micros_max(
+        &self,
+        request: usize,
+        answer_tokens: Option<u64>,
+        answers: Option<u64>,
+    ) -> u64 {
         let answer = answer_tokens.unwrap_or(ANSWER_TOKENS_ASSUMED);
-        self.of_tokens(tokens(request), answer)
+        let answers = answers.unwrap_or(1).clamp(1, ANSWERS_MAX);
+        self.of_tokens(tokens(request), answer.saturating_mul(answers))
     }
 
     fn of_tokens(&self, input: u64, output: u64) -> u64 {
@@ -135,7 +144,18 @@ mod tests {
 
     #[test]
     fn a_call_is_reserved_by_its_bound() {
-        assert_eq!(PRICE.cost_micros_max(4, Some(3)), 7 + 2 + 30);
-        assert_eq!(PRICE.cost_micros_max(4, None), 7 + 2 + 10_240);
+        for (tokens, answers, expected) in [
+            (Some(3), None, 7 + 2 + 30),
+            (None, None, 7 + 2 + 10_240),
+            (Some(3), Some(4), 7 + 2 + 120),
+            (Some(3), Some(0), 7 + 2 + 30),
+            (Some(3), Some(u64::MAX), 7 + 2 + 30 * ANSWERS_MAX),
+        ] {
+            assert_eq!(
+                PRICE.cost_micros_max(4, tokens, answers),
+                expected,
+                "{tokens:?}, {answers:?}"
+            );
+        }
     }
 }
