@@ -1,7 +1,8 @@
 //! The questions of `POST /v1/decide/{point}`: their JSON and its bounds.
 //!
 //! Facts come from outside and end in records, logs and guests, so every list,
-//! name and text has a bound of its own, below that of the whole body.
+//! name and text has a bound of its own, below that of the whole body, and all of
+//! them but the bodies have one together.
 
 use super::decide::wrong;
 use crate::openai::ApiError;
@@ -19,6 +20,9 @@ const LIST_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 256;
 /// Longest label and value of a tag: what a policy may give as a reason.
 const TEXT_BYTES_MAX: usize = 1_024;
+/// Most bytes of all names and texts of one question, without the bodies:
+/// records keep them for long. Scores of 256 labels of 60 bytes fit.
+const TEXTS_BYTES_MAX: usize = 16 << 10;
 /// Longest body of a request or an answer: a policy reads it into a memory of
 /// a few MiB.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -94,23 +98,27 @@ impl Question {
     ///
     /// # Errors
     ///
-    /// The answer that names the first field that is too large.
+    /// The answer that names the first field that is too large, or that makes
+    /// the question's texts too large together.
     pub(super) fn check(&self) -> Result<(), ApiError> {
-        short("policy", self.policy.as_deref(), NAME_BYTES_MAX)?;
-        short("route", self.route.as_deref(), NAME_BYTES_MAX)?;
-        short("model", self.model.as_deref(), NAME_BYTES_MAX)?;
+        let mut texts = Texts::default();
+        texts.add("policy", self.policy.as_deref(), NAME_BYTES_MAX)?;
+        texts.add("route", self.route.as_deref(), NAME_BYTES_MAX)?;
+        texts.add("model", self.model.as_deref(), NAME_BYTES_MAX)?;
         if let Some(request) = &self.request {
-            request.check()?;
+            request.check(&mut texts)?;
         }
         if let Some(answer) = &self.answer {
-            answer.check()?;
+            answer.check(&mut texts)?;
         }
-        self.rollout.as_ref().map_or(Ok(()), check_rollout)
+        self.rollout
+            .as_ref()
+            .map_or(Ok(()), |rollout| check_rollout(rollout, &mut texts))
     }
 }
 
 impl RequestInput {
-    fn check(&self) -> Result<(), ApiError> {
+    fn check(&self, texts: &mut Texts) -> Result<(), ApiError> {
         let rules = self.rules.as_deref().unwrap_or_default();
         few("request.candidates", self.candidates.len(), LIST_MAX)?;
         few("request.rules", rules.len(), LIST_MAX)?;
@@ -118,31 +126,31 @@ impl RequestInput {
         few("request.attempts", self.attempts.len(), LIST_MAX)?;
 
         let models = self.candidates.iter().map(|candidate| &*candidate.model);
-        short("request.candidates.model", models, NAME_BYTES_MAX)?;
-        short(
+        texts.add("request.candidates.model", models, NAME_BYTES_MAX)?;
+        texts.add(
             "request.rules",
             rules.iter().map(|name| &**name),
             NAME_BYTES_MAX,
         )?;
         let models = self.attempts.iter().map(|attempt| &*attempt.model);
-        short("request.attempts.model", models, NAME_BYTES_MAX)?;
-        short(
+        texts.add("request.attempts.model", models, NAME_BYTES_MAX)?;
+        texts.add(
             "request.tags",
             self.tags.keys().map(|name| &**name),
             NAME_BYTES_MAX,
         )?;
-        short(
+        texts.add(
             "request.tags",
             self.tags.values().map(String::as_str),
             TEXT_BYTES_MAX,
         )?;
-        short("request.key", self.key.as_deref(), NAME_BYTES_MAX)?;
+        texts.add("request.key", self.key.as_deref(), NAME_BYTES_MAX)?;
         short("request.body", self.body.as_deref(), BODY_BYTES_MAX)
     }
 }
 
 impl AnswerInput {
-    fn check(&self) -> Result<(), ApiError> {
+    fn check(&self, texts: &mut Texts) -> Result<(), ApiError> {
         few("answer.scores", self.scores.len(), SCORES_MAX)?;
         few(
             "answer.token_logprobs",
@@ -150,26 +158,58 @@ impl AnswerInput {
             TOKEN_LOGPROBS_MAX,
         )?;
 
-        short("answer.model", [&*self.model], NAME_BYTES_MAX)?;
-        short("answer.release", self.release.as_deref(), NAME_BYTES_MAX)?;
-        short("answer.label", self.label.as_deref(), TEXT_BYTES_MAX)?;
+        texts.add("answer.model", [&*self.model], NAME_BYTES_MAX)?;
+        texts.add("answer.release", self.release.as_deref(), NAME_BYTES_MAX)?;
+        texts.add("answer.label", self.label.as_deref(), TEXT_BYTES_MAX)?;
         let labels = self.scores.iter().map(|score| &*score.label);
-        short("answer.scores.label", labels, TEXT_BYTES_MAX)?;
+        texts.add("answer.scores.label", labels, TEXT_BYTES_MAX)?;
         short("answer.body", self.body.as_deref(), BODY_BYTES_MAX)
     }
 }
 
-fn check_rollout(rollout: &RolloutFacts) -> Result<(), ApiError> {
+fn check_rollout(rollout: &RolloutFacts, texts: &mut Texts) -> Result<(), ApiError> {
     let ready = &rollout.ready_releases;
     few("rollout.ready_releases", ready.len(), LIST_MAX)?;
-    short(
+    texts.add(
         "rollout.ready_releases",
         ready.iter().map(|name| &**name),
         NAME_BYTES_MAX,
     )?;
-    short("rollout.model", [&*rollout.model], NAME_BYTES_MAX)?;
-    short("rollout.candidate", [&*rollout.candidate], NAME_BYTES_MAX)?;
-    short("rollout.stable", [&*rollout.stable], NAME_BYTES_MAX)
+    texts.add("rollout.model", [&*rollout.model], NAME_BYTES_MAX)?;
+    texts.add("rollout.candidate", [&*rollout.candidate], NAME_BYTES_MAX)?;
+    texts.add("rollout.stable", [&*rollout.stable], NAME_BYTES_MAX)
+}
+
+/// What the names and texts of one question come to so far.
+#[derive(Default)]
+struct Texts {
+    bytes: usize,
+}
+
+impl Texts {
+    /// Holds each of `texts` against `bytes_max`, and all so far against
+    /// [`TEXTS_BYTES_MAX`].
+    fn add<'a>(
+        &mut self,
+        field: &'static str,
+        texts: impl IntoIterator<Item = &'a str, IntoIter: Clone>,
+        bytes_max: usize,
+    ) -> Result<(), ApiError> {
+        let texts = texts.into_iter();
+        short(field, texts.clone(), bytes_max)?;
+        self.bytes += texts.map(str::len).sum::<usize>();
+        if self.bytes <= TEXTS_BYTES_MAX {
+            return Ok(());
+        }
+        Err(wrong(
+            field,
+            format!(
+                "{} bytes in all names and texts up to here, at most {TEXTS_BYTES_MAX} are taken \
+                 of one question, bodies aside",
+                self.bytes
+            ),
+        ))
+    }
 }
 
 fn few(field: &'static str, count: usize, max: usize) -> Result<(), ApiError> {
@@ -216,5 +256,44 @@ mod tests {
                 "{error:?}"
             );
         }
+    }
+
+    #[test]
+    fn texts_have_a_bound_together() {
+        let scores = |last: usize| -> Question {
+            // 15 KiB, a byte for `m`, and the last label.
+            let labels = std::iter::repeat_n(TEXT_BYTES_MAX, 15).chain([last]);
+            let scores: Vec<_> = labels
+                .map(|bytes| serde_json::json!({"label": "l".repeat(bytes), "value": 0.5}))
+                .collect();
+            let body = "b".repeat(BODY_BYTES_MAX);
+            serde_json::from_value(serde_json::json!({
+                "answer": {"model": "m", "scores": scores, "body": body}
+            }))
+            .unwrap()
+        };
+        assert!(scores(TEXT_BYTES_MAX - 1).check().is_ok());
+        let error = format!("{:?}", scores(TEXT_BYTES_MAX).check().unwrap_err());
+        assert!(error.contains("answer.scores.label"), "{error}");
+        assert!(error.contains("at most 16384"), "{error}");
+    }
+
+    #[test]
+    fn texts_of_all_parts_count() {
+        let tags: BTreeMap<_, _> = (0..15)
+            .map(|tag| (format!("t{tag}"), "v".repeat(1_000)))
+            .collect();
+        let question: Question = serde_json::from_value(serde_json::json!({
+            "request": {"tags": tags},
+            "answer": {"model": "m", "label": "l".repeat(TEXT_BYTES_MAX)},
+            "rollout": {
+                "model": "m", "candidate": "c", "stable": "s", "stage": "canary",
+                "share_percent": 1, "next_share_percent": null, "age_ms": 0, "step_age_ms": 0,
+                "ready_releases": ["r".repeat(NAME_BYTES_MAX), "r".repeat(NAME_BYTES_MAX)],
+            },
+        }))
+        .unwrap();
+        let error = format!("{:?}", question.check().unwrap_err());
+        assert!(error.contains("rollout.ready_releases"), "{error}");
     }
 }
