@@ -220,7 +220,7 @@ impl Lua {
     pub fn new(counters: Arc<Counters>) -> Self {
         let lua = mlua::Lua::new();
         let rate =
-            lua.create_function(move |_, model: mlua::String| Ok(counters.rate(&model.to_str()?)));
+            lua.create_function(move |_, model: mlua::LuaString| Ok(counters.rate(&model.to_str()?)));
         lua.globals()
             .set("error_rate", rate.expect("a function"))
             .expect("a global");

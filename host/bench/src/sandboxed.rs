@@ -61,7 +61,7 @@ impl Backstop {
             .expect("it activates");
         let policy = host.policy("fallback").expect("it is active");
         let default = Step {
-            action: Action::Rules("sorry".to_owned()),
+            action: Action::Rules("sorry".into()),
             reason: String::new(),
         };
         Backstop {
