@@ -22,20 +22,20 @@ fn decision(c: &mut Criterion) {
     }
     let rego = Rego::new();
     group.bench_function("regorus, cloned engine", |b| {
-        b.iter(|| rego.decide(black_box(&facts), &counters))
+        b.iter(|| rego.decide(black_box(&facts), &counters));
     });
     let cel = Cel::new();
     group.bench_function("cel-interpreter", |b| {
-        b.iter(|| cel.decide(black_box(&facts), &counters))
+        b.iter(|| cel.decide(black_box(&facts), &counters));
     });
     let rhai = Rhai::new(counters.clone());
     group.bench_function("rhai", |b| b.iter(|| rhai.decide(black_box(&facts))));
     let lua = Lua::new(counters.clone());
     group.bench_function("luajit, shared vm", |b| {
-        b.iter(|| lua.decide(black_box(&facts)))
+        b.iter(|| lua.decide(black_box(&facts)));
     });
     group.bench_function("native", |b| {
-        b.iter(|| Native.decide(black_box(&facts), &counters))
+        b.iter(|| Native.decide(black_box(&facts), &counters));
     });
     group.finish();
 }

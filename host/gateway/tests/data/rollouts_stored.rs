@@ -1,6 +1,8 @@
 //! Rollouts and a store that fails: traffic and record never disagree in the
 //! candidate's favour.
 
+#![expect(clippy::float_cmp, reason = "shares are whole numbers of percent")]
+
 use crate::faulty::{Fault, Faulty};
 use crate::kit::{Model, Running, Says, until};
 use crate::rollouts::{CANARY, release, rollout};
