@@ -219,8 +219,8 @@ impl Lua {
     /// When LuaJIT refuses it.
     pub fn new(counters: Arc<Counters>) -> Self {
         let lua = mlua::Lua::new();
-        let rate =
-            lua.create_function(move |_, model: mlua::LuaString| Ok(counters.rate(&model.to_str()?)));
+        let rate = lua
+            .create_function(move |_, model: mlua::LuaString| Ok(counters.rate(&model.to_str()?)));
         lua.globals()
             .set("error_rate", rate.expect("a function"))
             .expect("a global");

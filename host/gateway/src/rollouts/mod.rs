@@ -2,7 +2,7 @@
 //!
 //! What may happen to a rollout is decided by `backstop-core`'s state machine;
 //! this module asks the rollback policy, writes each change to the store,
-//! and moves the model's traffic by one pointer. In reading order: [`reconcile`]
+//! and moves the model's traffic by one pointer. In reading order: `reconcile`
 //! (what a configuration asks for), `history` (where the store says that a
 //! rollout stands), `tick` (assessments), `change` (how a change comes into
 //! force), `status` (what the admin plane and policies see).
