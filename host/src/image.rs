@@ -100,6 +100,7 @@ impl Image {
             Path::Waiting => self.pre.instantiate_async(&mut store).await?,
         };
         Ok(Guest {
+            memory_bytes: store.data().memory.bytes,
             store,
             instance,
             decisions: 0,
@@ -112,9 +113,7 @@ impl Image {
         let Some(index) = self.reset else {
             return false;
         };
-        let Guest {
-            store, instance, ..
-        } = guest;
+        let (store, instance) = (&mut guest.store, guest.instance);
         if arm(store, Epoch::Trap, allowance.deadline, RESET_FUEL).is_err() {
             return false;
         }
@@ -127,7 +126,10 @@ impl Image {
         )]
         // SAFETY: `Image::check_types` has checked this export.
         let func: TypedFunc<(), (u32,)> = unsafe { TypedFunc::new_unchecked(func) };
-        matches!(func.call(&mut *store, ()), Ok((0,)))
+        let done = matches!(func.call(&mut *store, ()), Ok((0,)));
+        // What a decision asked for and did not get may have been counted.
+        store.data_mut().memory.bytes = guest.memory_bytes;
+        done
     }
 
     /// Checks that the decision points have the types of the contract, so

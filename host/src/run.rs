@@ -51,6 +51,8 @@ impl Run {
 pub(crate) struct Guest {
     pub(crate) store: Store<RunState>,
     pub(crate) instance: Instance,
+    /// Bytes of linear memory that it began with.
+    pub(crate) memory_bytes: usize,
     /// Decisions that it has made.
     pub(crate) decisions: u32,
 }
