@@ -5,7 +5,9 @@
 use std::path::Path;
 
 fn main() {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Asked now, not when this was compiled: checkouts may share a target folder.
+    let tests = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
+    let tests = Path::new(&tests);
     let guests = ["guests/hostile", "../host/cli/guests/backup-first"].map(|dir| tests.join(dir));
     let built = match backstop_build::build_script::policies(&guests) {
         Ok(built) => built,

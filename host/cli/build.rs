@@ -9,7 +9,9 @@ const GUESTS: [&str; 2] = ["backup-first", "hostile"];
 
 fn main() -> Result<()> {
     let out_dir = PathBuf::from(std::env::var("OUT_DIR").context("cargo sets OUT_DIR")?);
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests");
+    // Asked now, not when this was compiled: checkouts may share a target folder.
+    let package = std::env::var("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?;
+    let folder = Path::new(&package).join("guests");
     let dirs = GUESTS.map(|name| folder.join(name));
     let built =
         backstop_build::build_script::policies(&dirs).context("build the demo's policies")?;
