@@ -9,7 +9,8 @@ use super::confidence::Logprobs;
 use super::error::UpstreamError;
 use crate::upstream::{TOKEN_LOGPROBS_MAX, Usage};
 use backstop_core::input::FinishReason;
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
@@ -43,9 +44,13 @@ pub enum CompletionError {
 /// What was read of one chunk of a stream.
 #[derive(Debug, Default)]
 pub struct Chunk<'a> {
-    /// True when the chunk has a choice, so that it is part of an answer (and
-    /// not a preamble or a count of tokens).
-    pub has_choice: bool,
+    /// True when the chunk adds something that a caller sees to any choice (and
+    /// is not a preamble with nothing but a role, or a count of tokens).
+    pub has_content: bool,
+    /// The choices that it speaks of, a bit each; those from 63 on share one.
+    pub choices: u64,
+    /// Those of them that have their finish reason.
+    pub finished: u64,
     /// Of the first choice.
     pub finish_reason: Option<FinishReason>,
     /// The model's name in the provider's words.
@@ -87,10 +92,43 @@ struct ChoiceView<'a> {
     delta: Option<DeltaView<'a>>,
 }
 
-#[derive(Deserialize)]
+/// What a chunk adds to a choice. Whatever is not a role counts as content:
+/// tool calls, refusals, reasoning, and fields that are yet to be invented.
+#[derive(Default)]
 struct DeltaView<'a> {
-    #[serde(borrow)]
     content: Option<&'a RawValue>,
+    has_content: bool,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for DeltaView<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = DeltaView<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a delta")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut view = DeltaView::default();
+                while let Some(Text(key)) = map.next_key()? {
+                    let value: &'de RawValue = map.next_value()?;
+                    view.has_content |= key != "role" && !is_nothing(value);
+                    if key == "content" {
+                        view.content = Some(value);
+                    }
+                }
+                Ok(view)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+/// True for values that show nothing to anybody.
+fn is_nothing(value: &RawValue) -> bool {
+    matches!(value.get(), "null" | "\"\"" | "[]" | "{}")
 }
 
 #[derive(Deserialize)]
@@ -189,8 +227,17 @@ impl<'a> Chunk<'a> {
             usage: usage(view.usage),
             ..Chunk::default()
         };
-        if let Some(choice) = view.choices.and_then(first) {
-            chunk.has_choice = true;
+        let choices = view.choices.unwrap_or_default();
+        for choice in &choices {
+            let bit = 1 << choice.index.min(63);
+            chunk.choices |= bit;
+            if choice.finish_reason.is_some() {
+                chunk.finished |= bit;
+            }
+            chunk.has_content |= choice.text.is_some_and(|text| !is_nothing(text))
+                || choice.delta.as_ref().is_some_and(|delta| delta.has_content);
+        }
+        if let Some(choice) = first(choices) {
             if choice.index == 0 {
                 chunk.finish_reason = choice.finish_reason.map(|text| finish_reason(&text.0));
                 chunk.logprobs = choice.logprobs;
@@ -267,17 +314,41 @@ mod tests {
                "logprobs":{"content":[{"logprob":-1}]}}],"usage":null}"#,
         )
         .unwrap();
-        assert!(chunk.has_choice && chunk.finish_reason.is_none());
+        assert!(chunk.has_content && chunk.finish_reason.is_none());
+        assert_eq!((chunk.choices, chunk.finished), (1, 0));
         assert_eq!(chunk.text().unwrap(), "a\n");
         let mut logprobs = Logprobs::default();
         chunk.add_logprobs(&mut logprobs);
         assert_eq!(logprobs.kept(), [-1.0]);
 
         let counts = Chunk::parse(br#"{"choices":[],"usage":{"total_tokens":7}}"#).unwrap();
-        assert!(!counts.has_choice);
+        assert!(!counts.has_content && counts.choices == 0);
         assert_eq!(counts.usage.unwrap().total_tokens, 7);
 
         let other = Chunk::parse(br#"{"choices":[{"index":1,"finish_reason":"stop"}]}"#).unwrap();
-        assert!(other.has_choice && other.finish_reason.is_none());
+        assert!(!other.has_content && other.finish_reason.is_none());
+        assert_eq!((other.choices, other.finished), (2, 2));
+    }
+
+    #[test]
+    fn whatever_a_caller_would_see_is_content() {
+        for (delta, expected) in [
+            (r#"{"role":"assistant"}"#, false),
+            (r#"{"role":"assistant","content":"","refusal":null}"#, false),
+            (r#"{"content":null,"tool_calls":[]}"#, false),
+            ("{}", false),
+            ("null", false),
+            (r#"{"content":" "}"#, true),
+            (r#"{"refusal":"no"}"#, true),
+            (
+                r#"{"tool_calls":[{"index":0,"function":{"name":"f"}}]}"#,
+                true,
+            ),
+            (r#"{"reasoning_content":"hm"}"#, true),
+        ] {
+            let data = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
+            let chunk = Chunk::parse(data.as_bytes()).unwrap();
+            assert_eq!(chunk.has_content, expected, "{delta}");
+        }
     }
 }

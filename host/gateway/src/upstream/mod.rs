@@ -21,6 +21,7 @@
 mod call;
 pub mod classify;
 mod client;
+mod dialect;
 mod extract;
 mod headers;
 pub mod retry_after;

@@ -2,16 +2,22 @@
 //!
 //! [`EventStream`] hands on whole events as they came. On the way it notes what
 //! a later judgement needs ([`Watch`]), takes an upstream's error event out
-//! and turns it into a failure, and knows whether the answer was complete:
-//! only a finish reason or `[DONE]` makes it so.
+//! and turns it into a failure, leaves out single events that nobody can read,
+//! and knows whether the answer was complete: only the finish reasons of all
+//! its choices or the API's end make it so. What the events mean is the
+//! business of [`dialect`](super::dialect).
+//!
+//! Always holds: after the whole answer an upstream that forgets to end, or
+//! breaks off, is waited for no longer than a moment and spoils nothing; a
+//! part of an answer is never taken for the whole.
 
 use super::classify::{exchange_failure, in_band_failure};
+use super::dialect::{Dialect, Part};
 use super::source::Source;
 use super::types::{Extracted, Failure, Timeouts, Usage};
 use crate::openai::completion::{Chunk, CompletionError};
 use crate::openai::confidence::Logprobs;
-use crate::openai::error::UpstreamError;
-use crate::openai::sse::{Event, EventSplitter, events};
+use crate::openai::sse::{EventSplitter, events};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::FinishReason;
 use backstop_core::text::cut;
@@ -20,15 +26,23 @@ use futures_util::Stream;
 use http::StatusCode;
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Most bytes that are held back while no event with a choice has come:
+/// Most bytes that are held back while no event with content has come:
 /// providers begin with comments and preambles of a few events.
 const PREAMBLE_BYTES_MAX: usize = 256 * 1024;
+/// Most events of one stream that are left out because nobody can read them.
+/// One is an accident on the way; more are an upstream that is not well, and
+/// text that the caller would miss.
+const EVENTS_MALFORMED_MAX: u64 = 3;
+/// How long the end of a stream is waited for after its answer is whole: long
+/// enough for the token counts that may follow at once.
+const END_WAIT: Duration = Duration::from_secs(2);
 /// Stands for "never" where a timeout is too long to add to a clock.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
@@ -104,6 +118,10 @@ struct Seen {
     ended: bool,
     events: u64,
     events_malformed: u64,
+    /// Choices that have begun, and that have their finish reason; a bit each.
+    choices: u64,
+    finished: u64,
+    tokens: u32,
     text: String,
     text_bytes: u64,
     text_bytes_max: usize,
@@ -114,7 +132,8 @@ struct Seen {
 pub struct StreamFacts {
     /// As of a whole answer; final when `ended`.
     pub facts: Extracted,
-    /// True when a finish reason or `[DONE]` has passed.
+    /// True when the finish reason of each choice that began, or the end, has
+    /// passed.
     pub complete: bool,
     /// True when `[DONE]` has passed.
     pub done: bool,
@@ -122,8 +141,10 @@ pub struct StreamFacts {
     pub ended: bool,
     /// Events with data, `[DONE]` left out.
     pub events: u64,
-    /// Events whose data was no chunk; they were passed on.
+    /// Events whose data could not be read; they were left out.
     pub events_malformed: u64,
+    /// Events with content, which is a token each for most upstreams.
+    pub tokens: u32,
     /// The first `keep_text_bytes` of the answer's text.
     pub text: String,
     /// Length of the whole text in bytes.
@@ -148,15 +169,26 @@ impl Watch {
             ended: seen.ended,
             events: seen.events,
             events_malformed: seen.events_malformed,
+            tokens: seen.tokens,
             text: seen.text.clone(),
             text_bytes: seen.text_bytes,
         }
+    }
+
+    /// How many events with content have passed.
+    pub fn tokens(&self) -> u32 {
+        self.0.lock().tokens
+    }
+
+    /// True when the answer is whole.
+    pub fn is_complete(&self) -> bool {
+        self.0.lock().complete()
     }
 }
 
 impl Seen {
     fn complete(&self) -> bool {
-        self.done || self.finish_reason.is_some()
+        self.done || self.finished != 0 && self.choices & !self.finished == 0
     }
 
     fn note(&mut self, chunk: &Chunk<'_>) {
@@ -164,6 +196,9 @@ impl Seen {
         if chunk.finish_reason.is_some() {
             self.finish_reason = chunk.finish_reason;
         }
+        self.choices |= chunk.choices;
+        self.finished |= chunk.finished;
+        self.tokens = self.tokens.saturating_add(chunk.has_content.into());
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
         }
@@ -187,12 +222,13 @@ impl Seen {
 pub(super) struct EventStream {
     /// None when nothing more will come from it.
     source: Option<Source>,
+    dialect: Dialect,
     status: StatusCode,
     splitter: EventSplitter,
     watch: Watch,
     deadlines: Deadlines,
     timer: Pin<Box<Sleep>>,
-    /// An event with a choice has been seen: the answer has begun.
+    /// An event with content has been seen: the answer has begun.
     begun: bool,
     /// To be told after the bytes that came before it.
     failure: Option<Failure>,
@@ -200,14 +236,17 @@ pub(super) struct EventStream {
 
 /// What became of a piece of events.
 struct Inspected {
-    /// How much of it may pass.
+    /// How much of it may pass, but for what is left out.
     passes: usize,
+    /// Events that nobody can read, in order.
+    left_out: Vec<Range<usize>>,
     failure: Option<Failure>,
 }
 
 impl EventStream {
     pub(super) fn new(
         source: Source,
+        dialect: Dialect,
         status: StatusCode,
         deadlines: Deadlines,
         keep_text_bytes: usize,
@@ -216,6 +255,7 @@ impl EventStream {
         watch.0.lock().text_bytes_max = keep_text_bytes;
         EventStream {
             source: Some(source),
+            dialect,
             status,
             splitter: EventSplitter::default(),
             watch,
@@ -269,8 +309,12 @@ impl EventStream {
             let events = match source.poll_piece(cx) {
                 Poll::Pending => {
                     ready!(self.timer.as_mut().poll(cx));
-                    self.failure = Some(self.deadlines.expired(self.begun));
-                    continue;
+                    if self.watch.is_complete() {
+                        self.last_event()
+                    } else {
+                        self.failure = Some(self.deadlines.expired(self.begun));
+                        continue;
+                    }
                 }
                 Poll::Ready(Some(Ok(piece))) => {
                     if self.begun {
@@ -285,6 +329,7 @@ impl EventStream {
                         }
                     }
                 }
+                Poll::Ready(Some(Err(_))) if self.watch.is_complete() => self.last_event(),
                 Poll::Ready(Some(Err(error))) => {
                     self.failure = Some(exchange_failure(&error, true));
                     continue;
@@ -304,27 +349,49 @@ impl EventStream {
         }
         let inspected = self.inspect(&events);
         self.failure = inspected.failure;
-        if self.watch.0.lock().done {
+        let seen = self.watch.0.lock();
+        let (done, complete) = (seen.done, seen.complete());
+        drop(seen);
+        if done {
             self.end();
+        } else if complete {
+            let soon = Instant::now() + END_WAIT;
+            self.timer
+                .as_mut()
+                .reset(soon.min(self.deadlines.next_piece()));
         }
-        events.slice(..inspected.passes)
+        if inspected.left_out.is_empty() {
+            return events.slice(..inspected.passes);
+        }
+        let mut passes = BytesMut::with_capacity(inspected.passes);
+        let mut from = 0;
+        for left_out in inspected.left_out {
+            passes.extend_from_slice(&events[from..left_out.start]);
+            from = left_out.end;
+        }
+        passes.extend_from_slice(&events[from..inspected.passes.max(from)]);
+        passes.freeze()
     }
 
     fn inspect(&mut self, bytes: &[u8]) -> Inspected {
+        let mut left_out = Vec::new();
         let mut seen = self.watch.0.lock();
         for event in events(bytes) {
-            let Some(data) = &event.data else { continue };
-            if is_done(data) {
-                seen.done = true;
-                return Inspected {
-                    passes: event.end,
-                    failure: None,
-                };
-            }
-            seen.events += 1;
-            let failure = match chunk_of(&event, data) {
-                Ok(chunk) => {
-                    if chunk.has_choice && !self.begun {
+            let Some(data) = event.data.as_deref().filter(|data| !data.is_empty()) else {
+                continue;
+            };
+            let failure = match self.dialect.read(&event, data) {
+                Ok(Part::Done) => {
+                    seen.done = true;
+                    return Inspected {
+                        passes: event.end,
+                        left_out,
+                        failure: None,
+                    };
+                }
+                Ok(Part::Chunk(chunk)) => {
+                    seen.events += 1;
+                    if (chunk.has_content || chunk.finished != 0) && !self.begun {
                         self.begun = true;
                         self.timer.as_mut().reset(self.deadlines.next_piece());
                     }
@@ -332,48 +399,72 @@ impl EventStream {
                     continue;
                 }
                 Err(CompletionError::Error(error)) => in_band_failure(self.status, &error),
-                Err(error) if !self.begun => {
-                    Failure::new(FailureClass::Malformed, error.to_string())
-                }
-                Err(_) => {
+                Err(error) => {
                     seen.events_malformed += 1;
-                    continue;
+                    if seen.events_malformed <= EVENTS_MALFORMED_MAX {
+                        left_out.push(event.start..event.end);
+                        continue;
+                    }
+                    Failure::new(FailureClass::Malformed, error.to_string())
                 }
             };
             return Inspected {
                 passes: event.start,
+                left_out,
                 failure: Some(failure),
             };
         }
         Inspected {
             passes: bytes.len(),
+            left_out,
             failure: None,
         }
     }
 
     /// The body is over: what is left may be an event whose blank line was
-    /// forgotten; else it is the stump of one, which nobody can use.
+    /// forgotten; else it is the stump of one, which nobody can use. A whole
+    /// answer whose upstream forgot to end it is ended here.
     fn last_event(&mut self) -> Bytes {
         let left = self.splitter.finish();
-        let mut passes = Bytes::new();
-        if is_whole(&left) {
+        let mut passes = BytesMut::new();
+        if self.is_whole(&left) {
             let whole = self.pass(left);
             if !whole.is_empty() {
-                let mut ended = BytesMut::from(whole);
-                ended.extend_from_slice(b"\n\n");
-                passes = ended.freeze();
+                passes.extend_from_slice(&whole);
+                passes.extend_from_slice(b"\n\n");
             }
         }
         // The connection went back when the body ended.
         self.source = None;
-        if !self.watch.0.lock().complete() && self.failure.is_none() {
-            self.failure = Some(Failure::new(
-                FailureClass::CutStream,
-                "the stream ended without a finish reason and without `[DONE]`",
-            ));
+        let mut seen = self.watch.0.lock();
+        seen.ended = true;
+        if self.failure.is_none() {
+            if !seen.complete() {
+                self.failure = Some(Failure::new(
+                    FailureClass::CutStream,
+                    "the stream ended without a finish reason and without its end",
+                ));
+            } else if !seen.done {
+                passes.extend_from_slice(&self.dialect.end());
+            }
         }
-        self.watch.0.lock().ended = true;
-        passes
+        passes.freeze()
+    }
+
+    /// True when `left`, the end of a body, is an event that only lacks its
+    /// blank line.
+    fn is_whole(&self, left: &[u8]) -> bool {
+        let mut any = false;
+        events(left).all(|event| {
+            any = true;
+            let Some(data) = event.data.as_deref() else {
+                return true;
+            };
+            !matches!(
+                self.dialect.read(&event, data),
+                Err(CompletionError::Invalid(_))
+            )
+        }) && any
     }
 
     fn end(&mut self) {
@@ -386,28 +477,6 @@ impl EventStream {
             }
         }
     }
-}
-
-/// True when `left`, the end of a body, is an event that only lacks its blank
-/// line.
-fn is_whole(left: &[u8]) -> bool {
-    let mut any = false;
-    events(left).all(|event| {
-        any = true;
-        let Some(data) = &event.data else { return true };
-        is_done(data) || !matches!(chunk_of(&event, data), Err(CompletionError::Invalid(_)))
-    }) && any
-}
-
-fn is_done(data: &[u8]) -> bool {
-    data.trim_ascii() == b"[DONE]"
-}
-
-fn chunk_of<'a>(event: &Event<'_>, data: &'a [u8]) -> Result<Chunk<'a>, CompletionError> {
-    if event.name == Some(b"error") {
-        return Err(CompletionError::Error(UpstreamError::from_body(data)));
-    }
-    Chunk::parse(data)
 }
 
 impl Stream for EventStream {

@@ -328,10 +328,11 @@ impl Pieces {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, ExchangeError>>> {
-        let wait = if self.given == 0 {
-            self.wait_first
-        } else {
-            self.interval
+        let wait = match self.given {
+            0 => self.wait_first,
+            // The role and the first word come together.
+            1 if matches!(self.from, From::Chat(..)) => Duration::ZERO,
+            _ => self.interval,
         };
         if !wait.is_zero() {
             let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(wait)));

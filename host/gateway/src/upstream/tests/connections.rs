@@ -40,7 +40,7 @@ async fn errors_and_streams_give_their_connection_back() {
     let server = Server::start(|number| match number {
         0 => respond("500 Oops", "", "{}"),
         1 => {
-            let body = "data: {\"choices\":[{\"index\":0}]}\n\ndata: [DONE]\n\n";
+            let body = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\ndata: [DONE]\n\n";
             vec![
                 head("text/event-stream"),
                 chunk(body),
@@ -209,7 +209,7 @@ async fn dropping_a_call_cancels_it() {
 
 #[tokio::test]
 async fn dropping_a_stream_cancels_it() {
-    let event = "data: {\"choices\":[{\"index\":0}]}\n\n";
+    let event = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"x\"}}]}\n\n";
     let server = Server::always(vec![head("text/event-stream"), chunk(event), Beat::Hang]).await;
     let upstream = Upstream::new();
     let target = chat_target(&upstream, &server.url());

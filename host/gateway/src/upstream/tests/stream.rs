@@ -64,11 +64,12 @@ async fn a_stream_passes_byte_for_byte_wherever_it_is_cut_into_pieces() {
 
 #[tokio::test]
 async fn the_first_event_comes_before_the_others_are_written() {
-    let script = vec![head(EVENTS), chunk(&role()), Beat::Hang];
+    let begun = role() + &word("hi");
+    let script = vec![head(EVENTS), chunk(&role()), chunk(&word("hi")), Beat::Hang];
     let Reply::Stream(reply) = open(script, patient()).await.unwrap() else {
         panic!("no stream");
     };
-    assert_eq!(reply.first, role());
+    assert_eq!(reply.first, begun);
     assert!(!reply.watch.facts().ended);
 }
 
@@ -85,7 +86,17 @@ async fn until_the_first_event_another_model_may_be_asked() {
         ("an error event", overloaded.to_owned(), F::Overload),
         ("an event named error", named.to_owned(), F::RateLimit),
         ("an error behind the role", role() + overloaded, F::Overload),
-        ("no JSON", "data: oops\n\n".to_owned(), F::Malformed),
+        ("no JSON", "data: oops\n\n".to_owned(), F::CutStream),
+        (
+            "much that is no JSON",
+            "data: oops\n\n".repeat(4),
+            F::Malformed,
+        ),
+        (
+            "nothing but a role",
+            role() + "data: [DONE]\n\n",
+            F::Malformed,
+        ),
         ("only the end", "data: [DONE]\n\n".to_owned(), F::Malformed),
         ("nothing", String::new(), F::CutStream),
         ("half an event", "data: {\"choi".to_owned(), F::CutStream),
@@ -95,8 +106,10 @@ async fn until_the_first_event_another_model_may_be_asked() {
         script.push(end());
         assert_eq!(fails_before(script, patient()).await, class, "{name}");
     }
-    let silent = vec![head(EVENTS), chunk(": keep-alive\n\n"), Beat::Hang];
-    assert_eq!(fails_before(silent, first).await, F::TimeoutFirstToken);
+    for preamble in [": keep-alive\n\n", &role()] {
+        let silent = vec![head(EVENTS), chunk(preamble), Beat::Hang];
+        assert_eq!(fails_before(silent, first).await, F::TimeoutFirstToken);
+    }
     let reset = vec![head(EVENTS), Beat::Wait(SHORT), Beat::Reset];
     assert_eq!(fails_before(reset, patient()).await, F::CutStream);
 }
@@ -189,26 +202,79 @@ async fn a_finish_reason_or_done_completes_a_stream() {
         );
         assert_eq!(seen.done, !last.is_empty());
     }
-    // A broken connection is told even then: counts may be missing.
-    let script = vec![head(EVENTS), chunk(&(role() + &finish)), Beat::Close];
-    let (_, failure, _) = drain(open(script, patient()).await.unwrap()).await;
-    assert_eq!(failure.unwrap().class, F::CutStream);
-    // After `[DONE]` nothing can be missing.
-    let body = role() + "data: [DONE]\n\n" + "data: more\n\n";
+    // After the whole answer nothing spoils it: counts may be missing.
+    for last in [Beat::Close, Beat::Reset] {
+        let script = vec![
+            head(EVENTS),
+            chunk(&(role() + &finish)),
+            Beat::Wait(Duration::from_millis(20)),
+            last,
+        ];
+        let (passed, failure, seen) = drain(open(script, patient()).await.unwrap()).await;
+        assert!(failure.is_none(), "{failure:?}");
+        assert_eq!(passed, role() + &finish + "data: [DONE]\n\n");
+        assert!(seen.complete);
+    }
+    let body = word("hi") + "data: [DONE]\n\n" + "data: more\n\n";
     let script = vec![head(EVENTS), chunk(&body), Beat::Reset];
     let (passed, failure, _) = drain(open(script, patient()).await.unwrap()).await;
-    assert_eq!(passed, role() + "data: [DONE]\n\n");
+    assert_eq!(passed, word("hi") + "data: [DONE]\n\n");
     assert!(failure.is_none());
 }
 
 #[tokio::test]
-async fn a_single_malformed_event_passes_and_is_counted() {
-    let body = role() + "data: {oops\n\n" + &word("hi") + "data: [DONE]\n\n";
-    let script = vec![head(EVENTS), chunk(&body), end()];
+async fn an_upstream_that_forgets_to_end_is_not_waited_for() {
+    let body = word("hi") + &delta("{}", "\"stop\"");
+    let script = vec![head(EVENTS), chunk(&body), Beat::Hang];
     let (passed, failure, seen) = drain(open(script, patient()).await.unwrap()).await;
-    assert_eq!(passed, body);
-    assert!(failure.is_none());
-    assert_eq!((seen.events, seen.events_malformed), (3, 1));
+    assert!(failure.is_none(), "{failure:?}");
+    assert_eq!(passed, body + "data: [DONE]\n\n");
+    assert!(seen.complete && !seen.done);
+}
+
+#[tokio::test]
+async fn every_choice_needs_its_finish_reason() {
+    let second = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n";
+    let body = word("hi") + second + &delta("{}", "\"stop\"");
+    let script = vec![head(EVENTS), chunk(&body), end()];
+    let (_, failure, _) = drain(open(script, patient()).await.unwrap()).await;
+    assert_eq!(failure.unwrap().class, F::CutStream);
+}
+
+#[tokio::test]
+async fn single_malformed_events_are_left_out_and_counted() {
+    let oops = "data: {oops\n\n";
+    let parts = |with: &str| {
+        [
+            role(),
+            with.to_owned(),
+            word("a"),
+            with.to_owned(),
+            word("b"),
+            "data: [DONE]\n\n".to_owned(),
+        ]
+    };
+    for whole in [true, false] {
+        let mut script = vec![head(EVENTS)];
+        if whole {
+            script.push(chunk(&parts(oops).concat()));
+        } else {
+            for part in parts(oops) {
+                script.extend([chunk(&part), Beat::Wait(Duration::from_millis(5))]);
+            }
+        }
+        script.push(end());
+        let (passed, failure, seen) = drain(open(script, patient()).await.unwrap()).await;
+        assert!(failure.is_none(), "{failure:?}");
+        assert_eq!(passed, parts("").concat());
+        assert_eq!((seen.events, seen.events_malformed), (3, 2));
+        assert_eq!(seen.text, "ab");
+    }
+    let script = vec![head(EVENTS), chunk(&(word("a") + &oops.repeat(4))), end()];
+    let Err(failure) = open(script, patient()).await else {
+        panic!("a stream of garbage passed");
+    };
+    assert_eq!(failure.class, F::Malformed);
 }
 
 #[tokio::test]
@@ -224,11 +290,11 @@ async fn the_kept_text_is_bounded() {
 async fn a_stream_of_one_endless_event_is_given_up() {
     let mut script = vec![
         head(EVENTS),
-        chunk(&role()),
+        chunk(&word("a")),
         Beat::Wait(Duration::from_millis(20)),
     ];
     script.extend((0..40).map(|_| chunk(&"x".repeat(64 * 1024))));
     let (passed, failure, _) = drain(open(script, patient()).await.unwrap()).await;
-    assert_eq!(passed, role());
+    assert_eq!(passed, word("a"));
     assert_eq!(failure.unwrap().class, F::Malformed);
 }
