@@ -127,7 +127,7 @@ async fn ask(State(gateway): State<Gateway>, question: String) -> impl IntoRespo
         action: Action::Rules("sorry".into()),
         reason: "default".to_owned(),
     };
-    let default = Arc::new(Plan { steps: vec![sorry] });
+    let default = Arc::new(Plan::from(vec![sorry]));
     let decision = gateway
         .host
         .decide_fallback(&gateway.policy, Arc::new(facts), &default)

@@ -34,9 +34,7 @@ pub(crate) fn plan(plan: fallback::Plan, request: &RequestFacts) -> Output {
         action: action(step.action, request),
         reason: reason(step.reason),
     });
-    Output::Plan(Arc::new(Plan {
-        steps: steps.collect(),
-    }))
+    Output::Plan(Arc::new(Plan::from(steps.collect::<Vec<_>>())))
 }
 
 fn action(action: fallback::Action, request: &RequestFacts) -> Action {

@@ -49,15 +49,13 @@ fn of(kind: FailureKind, policy: &FailurePolicy) -> OnFailure {
 pub(crate) fn closed(point: DecisionPoint) -> Output {
     let reason = "the policy failed and is set to fail closed".to_owned();
     match point {
-        DecisionPoint::Fallback => Output::Plan(Arc::new(Plan {
-            steps: vec![Step {
-                action: Action::Refuse {
-                    status: 503,
-                    message: "the request cannot be served safely at the moment".to_owned(),
-                },
-                reason,
-            }],
-        })),
+        DecisionPoint::Fallback => Output::Plan(Arc::new(Plan::from(vec![Step {
+            action: Action::Refuse {
+                status: 503,
+                message: "the request cannot be served safely at the moment".to_owned(),
+            },
+            reason,
+        }]))),
         DecisionPoint::Threshold => Output::Verdict(Verdict {
             outcome: Outcome::Review,
             reason,

@@ -67,9 +67,7 @@
 //!     body_bytes: 120,
 //!     body: None,
 //! };
-//! let default = Arc::new(Plan {
-//!     steps: vec![Step { action: Action::Rules("sorry".into()), reason: "no policy".into() }],
-//! });
+//! let default = Arc::new(Plan::from(vec![Step { action: Action::Rules("sorry".into()), reason: "no policy".into() }]));
 //! let decision = host.decide_fallback(&policy, Arc::new(request), &default).await;
 //!
 //! // Without metrics this policy has no opinion, and says so in the record.

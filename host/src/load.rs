@@ -439,6 +439,7 @@ fn canary_input(point: DecisionPoint) -> Input {
                 delivered: false,
                 body_bytes: 2,
                 body: None,
+                ..AnswerFacts::default()
             };
             Input::Threshold(request(), Arc::new(answer))
         }

@@ -68,18 +68,22 @@ const CASES: &[(&str, bool, Sees)] = &[
     // It breaks off before anything was said.
     ("vanishing", false, backup("1", "2")),
     ("vanishing", true, backup("1", "2")),
-    // It breaks off in the middle: nobody has seen a whole answer that did not
-    // come whole, but what a stream has shown stays.
+    // It breaks off in the middle, which nobody sees of a stream that is held.
     ("breaking", false, backup("1", "2")),
-    ("breaking", true, Sees::Cut),
-    // It answers, with little confidence; a stream cannot be taken back.
+    ("breaking", true, backup("1", "2")),
+    // It answers, with little confidence.
     ("unsure", false, backup("1", "2")),
+    ("unsure", true, backup("1", "2")),
+    // The same where streams pass at once: what one has shown cannot be taken
+    // back, and is never taken for a whole answer.
+    ("breaking-at-once", false, backup("1", "2")),
+    ("breaking-at-once", true, Sees::Cut),
     (
-        "unsure",
+        "unsure-at-once",
         true,
         Sees::Answer {
             text: UNSURE,
-            model: "unsure",
+            model: "unsure-at-once",
             step: "0",
             attempts: "1",
         },
@@ -165,6 +169,16 @@ impl Providers {
                 self.unsure.url(),
             ),
             (
+                "breaking-at-once",
+                "models = [\"breaking-at-once\", \"backup\"]\nstream.hold = \"none\"",
+                self.breaking.url(),
+            ),
+            (
+                "unsure-at-once",
+                "models = [\"unsure-at-once\", \"backup\"]\nstream.hold = \"none\"",
+                self.unsure.url(),
+            ),
+            (
                 "ruled",
                 "models = [\"ruled\"]\nrules = [\"sorry\"]",
                 overloaded.clone(),
@@ -238,7 +252,11 @@ fn check(label: &str, seen: &Value, sees: &Sees, gateway: &Running) {
             assert_eq!(seen["text"], "half of ", "{label}: {seen:#}");
             assert_eq!(seen["error"]["class"], "APIError", "{label}: {seen:#}");
             assert_eq!(seen["error"]["code"], "cut-stream", "{label}: {seen:#}");
-            assert_eq!(header("model"), Some("breaking"), "{label}: {seen:#}");
+            assert_eq!(
+                header("model"),
+                Some("breaking-at-once"),
+                "{label}: {seen:#}"
+            );
             assert_eq!(header("step"), Some("0"), "{label}: {seen:#}");
         }
         Sees::Error(class, status, kind, code, param) => {

@@ -44,6 +44,7 @@ pub fn answer(confidence: Option<f64>) -> AnswerFacts {
         delivered: false,
         body_bytes: 9,
         body: Some("an answer".into()),
+        ..AnswerFacts::default()
     }
 }
 
@@ -64,12 +65,10 @@ pub fn rollout() -> RolloutFacts {
 
 /// The plan that is used when a policy does not decide.
 pub fn default_plan() -> Arc<Plan> {
-    Arc::new(Plan {
-        steps: vec![Step {
-            action: Action::Rules("sorry".into()),
-            reason: "default".to_owned(),
-        }],
-    })
+    Arc::new(Plan::from(vec![Step {
+        action: Action::Rules("sorry".into()),
+        reason: "default".to_owned(),
+    }]))
 }
 
 /// The verdict that is used when a policy does not decide.

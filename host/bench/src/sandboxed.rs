@@ -68,9 +68,7 @@ impl Backstop {
             runtime,
             host,
             policy,
-            default: Arc::new(Plan {
-                steps: vec![default],
-            }),
+            default: Arc::new(Plan::from(vec![default])),
         }
     }
 

@@ -64,7 +64,7 @@ pub struct Attempt {
 }
 
 /// A request to a route, as a policy sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct RequestFacts {
     /// Name of the route.
     pub route: Arc<str>,
@@ -114,7 +114,7 @@ pub struct Score {
 }
 
 /// An answer of a model, as a policy sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 pub struct AnswerFacts {
     /// Name of the model that answered.
     pub model: Arc<str>,
@@ -138,6 +138,16 @@ pub struct AnswerFacts {
     pub latency_ms: u32,
     /// True when the caller already has it.
     pub delivered: bool,
+    /// True when it is the beginning of an answer that is still being written
+    /// and that nobody has seen.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub partial: bool,
+    /// Milliseconds until the first token, for streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_token_ms: Option<u32>,
+    /// Tokens of the answer so far, where they were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
     /// Size of the body in bytes.
     pub body_bytes: u64,
     /// The body, under the same terms as [`RequestFacts::body`].
@@ -166,6 +176,10 @@ pub struct RolloutFacts {
     pub step_age_ms: u64,
     /// Releases that could serve at once, newest first.
     pub ready_releases: Vec<Arc<str>>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Stage of a rollout.

@@ -3,7 +3,7 @@
 //! A plan is data. The words and ranges are those of `wit/fallback.wit`; the
 //! host executes a plan only after [`Plan::check`] has passed.
 
-use crate::fault::FailureClasses;
+use crate::fault::{FailureClass, FailureClasses};
 use crate::input::RequestFacts;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -19,6 +19,12 @@ pub const RETRIES_MAX: u8 = 5;
 pub const RACERS_MAX: usize = 4;
 /// Longest stagger of a race.
 pub const STAGGER_MS_MAX: u32 = 60_000;
+/// Most tokens that a beginning of a stream has.
+pub const HOLD_TOKENS_MAX: u32 = 4_096;
+/// Longest time that a beginning of a stream takes from its first token.
+pub const HOLD_MS_MAX: u32 = 600_000;
+/// Most rules about repetitions that a plan has: one for each class.
+pub const RETRY_RULES_MAX: usize = FailureClass::ALL.len();
 
 /// One call of one model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,11 +93,75 @@ pub struct Step {
     pub reason: String,
 }
 
+/// How much of a stream is held back before its caller sees any of it. What is
+/// held can still be replaced by another answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hold {
+    /// Only what comes before its first content.
+    None,
+    /// Its beginning, up to whichever comes first.
+    Begin {
+        /// So many tokens, 1 to 4,096.
+        tokens: u32,
+        /// So many milliseconds from the first token, 1 to 600,000.
+        ms: u32,
+    },
+    /// The whole answer.
+    Whole,
+}
+
+/// What follows when a stream is cut that its caller has begun to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AfterCut {
+    /// An error in band.
+    Error,
+    /// The answer of the plan's next step, from its beginning, after a text
+    /// that says so.
+    Restart,
+}
+
+/// What a policy asks for besides its steps. What it does not ask for is as the
+/// route has it, and the route's limits hold for what it does.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlanOptions {
+    /// How much of a stream is held back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// What follows a cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_cut: Option<AfterCut>,
+    /// How often calls are repeated after failures of some classes; the last
+    /// rule that names a class holds. At most one for each class.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retries: Vec<(FailureClasses, u8)>,
+}
+
+impl PlanOptions {
+    /// How often a call may be repeated after a failure of `class`, where the
+    /// policy said so.
+    pub fn retries_after(&self, class: FailureClass) -> Option<u8> {
+        let mut rules = self.retries.iter().rev();
+        let (_, retries) = rules.find(|(classes, _)| classes.contains(class))?;
+        Some(*retries)
+    }
+
+    /// True when nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.hold.is_none() && self.after_cut.is_none() && self.retries.is_empty()
+    }
+}
+
 /// An ordered list of steps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// 1 to 16 steps.
     pub steps: Vec<Step>,
+    /// What is asked for besides.
+    #[serde(default, skip_serializing_if = "PlanOptions::is_empty")]
+    pub options: PlanOptions,
 }
 
 /// Why a plan cannot be executed. Steps are counted from 0.
@@ -145,6 +215,16 @@ pub enum PlanError {
         /// The name.
         model: String,
     },
+}
+
+impl From<Vec<Step>> for Plan {
+    /// A plan that asks for nothing besides.
+    fn from(steps: Vec<Step>) -> Self {
+        Plan {
+            steps,
+            options: PlanOptions::default(),
+        }
+    }
 }
 
 impl Plan {

@@ -171,6 +171,7 @@ fn answer(release: &Release, request_bytes: usize, complete: Complete) -> ModelA
             delivered: false,
             body_bytes: complete.body.len() as u64,
             body: std::str::from_utf8(&complete.body).ok().map(Arc::from),
+            ..AnswerFacts::default()
         },
         cost_micros,
     }

@@ -273,6 +273,7 @@ mod tests {
                 delivered: false,
                 body_bytes: 0,
                 body: None,
+                ..AnswerFacts::default()
             };
             Box::pin(ready(Ok(ModelAnswer {
                 facts,

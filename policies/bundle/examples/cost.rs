@@ -60,12 +60,10 @@ async fn main() {
         );
     }
     let host = Host::builder().metrics(Arc::new(Steady)).build().unwrap();
-    let default = Arc::new(Plan {
-        steps: vec![Step {
-            action: Action::Rules("sorry".into()),
-            reason: String::new(),
-        }],
-    });
+    let default = Arc::new(Plan::from(vec![Step {
+        action: Action::Rules("sorry".into()),
+        reason: String::new(),
+    }]));
     let request = request();
     for isolation in [Isolation::Fresh, Isolation::Reset, Isolation::Warm] {
         let name = "layered-fallback";

@@ -307,6 +307,31 @@ impl PlanRun {
         self.after_racer(now_ms)
     }
 
+    /// The next move after a run that ended with the delivery of `id`, whose
+    /// answer then broke off with `class`: the step after it where the plan
+    /// goes on after such a failure, else the end. The caller has seen a part
+    /// of the answer; whether it may be given another one is for whoever asks.
+    pub fn broke(&mut self, id: CallId, class: FailureClass, now_ms: u64) -> Move {
+        let model = self.call_step(id).map(|call| call.model.clone());
+        let answered =
+            self.attempts.iter_mut().rev().find(|attempt| {
+                attempt.failure.is_none() && Some(&attempt.model) == model.as_ref()
+            });
+        if let Some(attempt) = answered {
+            attempt.failure = Some(class);
+        }
+        self.last = Exhausted::Failed(class);
+        let goes_on = self
+            .call_step(id)
+            .is_some_and(|call| call.move_on.contains(class));
+        if goes_on {
+            self.ended = false;
+            self.enter(self.step + 1, now_ms)
+        } else {
+            Move::Fail { call: id, class }
+        }
+    }
+
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan

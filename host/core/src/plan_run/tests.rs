@@ -24,14 +24,14 @@ fn race(models: &[&str], stagger_ms: u32) -> Action {
 }
 
 fn run(actions: Vec<Action>) -> PlanRun {
-    let steps = actions
+    let steps: Vec<Step> = actions
         .into_iter()
         .map(|action| Step {
             action,
             reason: String::new(),
         })
         .collect();
-    PlanRun::new(Arc::new(Plan { steps }), options())
+    PlanRun::new(Arc::new(Plan::from(steps)), options())
 }
 
 fn options() -> RunOptions {
@@ -86,6 +86,34 @@ fn an_accepted_answer_is_delivered() {
     assert!(next.is_end());
     let again = run.told(first.id, answered(Outcome::Accept), NOW, 0.5);
     assert_eq!(again, Move::Wait { hurry: None }, "a run ends once");
+}
+
+#[test]
+fn a_delivery_that_breaks_off_is_followed_by_the_next_step() {
+    let mut run = run(vec![
+        Action::Call(call("a", 2)),
+        Action::Call(call("b", 0)),
+        rules(),
+    ]);
+    let first = the_call(run.begin(NOW));
+    let delivered = run.told(first.id, answered(Outcome::Accept), NOW, 0.5);
+    assert_eq!(delivered, Move::Deliver(first.id));
+    let second = the_call(run.broke(first.id, FailureClass::CutStream, NOW));
+    assert_eq!((run.model(second.id), second.id.step), ("b", 1));
+    assert_eq!(run.first_failure(), Some(FailureClass::CutStream));
+    assert_eq!(
+        run.told(second.id, answered(Outcome::Accept), NOW, 0.5),
+        Move::Deliver(second.id)
+    );
+    let refused = run.broke(second.id, FailureClass::ContentPolicy, NOW);
+    let class = FailureClass::ContentPolicy;
+    assert_eq!(
+        refused,
+        Move::Fail {
+            call: second.id,
+            class
+        }
+    );
 }
 
 #[test]

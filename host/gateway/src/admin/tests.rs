@@ -289,12 +289,10 @@ impl Kit {
             body_bytes: 2,
             body: None,
         };
-        let default = Arc::new(Plan {
-            steps: vec![Step {
-                action: Action::Review { note: "n".into() },
-                reason: "default".into(),
-            }],
-        });
+        let default = Arc::new(Plan::from(vec![Step {
+            action: Action::Review { note: "n".into() },
+            reason: "default".into(),
+        }]));
         let policy = self.host.policy("p").unwrap();
         let decision = self
             .host

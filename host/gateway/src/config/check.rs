@@ -111,7 +111,19 @@ impl Check<'_> {
     fn hide_strings(&mut self, node: &Node, key: &str) {
         let secret = ["api_key", "admin_token", "headers"];
         if nearest(key, secret).is_some() {
-            self.mistakes.hide(node.place);
+            self.hide_all(node);
+        }
+    }
+
+    /// A table's place is its head; what it holds stands in places of its own.
+    fn hide_all(&mut self, node: &Node) {
+        self.mistakes.hide(node.place);
+        match &node.value {
+            Value::Table(table) => table.entries.iter().for_each(|entry| {
+                self.hide_all(&entry.node);
+            }),
+            Value::Array(nodes) => nodes.iter().for_each(|node| self.hide_all(node)),
+            _ => {}
         }
     }
 

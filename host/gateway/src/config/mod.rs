@@ -30,6 +30,7 @@ mod section;
 pub mod server;
 pub mod simulated;
 mod source;
+pub mod stream;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -45,6 +46,7 @@ pub use rules::{Rules, RulesBody};
 pub use secret::Secret;
 pub use server::{Sandbox, Server};
 pub use simulated::{Behaviour, ScriptEntry, Simulated};
+pub use stream::Stream;
 
 use backstop::{DecisionPoint, HostOptions};
 use std::collections::BTreeMap;

@@ -12,6 +12,7 @@ use super::schema::{
 };
 use super::section::{Resolver, Section};
 use super::source::Place;
+use super::stream::{self, Stream};
 use backstop_core::fault::FailureClasses;
 use backstop_core::plan::{Action, CallStep, Plan, STEPS_MAX, Step};
 use http::HeaderName;
@@ -41,6 +42,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// How calls are repeated.
     pub retry: Retry,
+    /// How answers are streamed.
+    pub stream: Stream,
     /// Facts that policies see, by name.
     pub tags: Vec<(Name, FactSource)>,
     /// What ties a caller to a release; without it, or where it is absent from
@@ -146,7 +149,7 @@ pub(super) fn default_plan(
             reason: "default plan: no model answered".into(),
         });
     }
-    Plan { steps }
+    steps.into()
 }
 
 /// `[routes.NAME]`.
@@ -214,6 +217,12 @@ pub(super) static ROUTE: Schema = Schema {
             kind: Kind::Table(&RETRY),
             default: Default::Words("its defaults"),
             about: "How calls are repeated.",
+        },
+        Key {
+            name: "stream",
+            kind: Kind::Table(&stream::STREAM),
+            default: Default::Words("its defaults"),
+            about: "How answers are streamed.",
         },
         Key {
             name: "tags",
@@ -336,6 +345,7 @@ pub(super) fn resolve(
         threshold: policy("threshold"),
         timeouts: resolve_timeouts(cx, section),
         retry,
+        stream: stream::resolve(&section.section("stream")),
         tags: resolve_tags(cx, section),
         sticky: section.text_if_set("sticky").and_then(|text| {
             let path = section.key_path("sticky");

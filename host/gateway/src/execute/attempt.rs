@@ -1,12 +1,14 @@
 //! One attempt: permission, call, attribution, judgement.
 
 use super::Run;
+use super::hold::{self, Held};
 use super::judge::{self, Judged};
 use crate::clock::millis;
 use crate::config::Retry;
 use crate::release::{Lease, Model, NotNow, Release};
-use crate::upstream::{self, Complete, Failure, Reply, StreamReply, Timeouts};
+use crate::upstream::{self, Complete, Failure, Reply, StreamFacts, StreamReply, Timeouts};
 use backstop_core::input::Attempt;
+use backstop_core::plan::Hold;
 use backstop_core::plan_run::{Call, CallEnd};
 use backstop_core::verdict::Outcome;
 use std::sync::Arc;
@@ -30,13 +32,24 @@ pub(super) enum Ended {
         complete: Box<Complete>,
         judged: Option<Judged>,
     },
-    /// A stream, with its first event. Nothing is recorded yet: whoever passes
-    /// it on says how it ended.
-    Streaming(Box<(Lease, StreamReply)>),
+    /// A stream that may be delivered, as far as it is held back. Unless it is
+    /// whole, nothing is recorded yet: whoever passes it on says how it ended.
+    Streaming(Box<Begun>),
     /// The call failed, after so many milliseconds.
     Failed(Box<Failure>, u32),
     /// The model was not called.
     NotNow(NotNow),
+}
+
+/// A stream that nobody has seen anything of.
+#[derive(Debug)]
+pub(super) struct Begun {
+    pub(super) lease: Lease,
+    pub(super) reply: StreamReply,
+    /// True when all of it is held, and recorded.
+    pub(super) whole: bool,
+    /// What was made of what is held, where anybody judges.
+    pub(super) judged: Option<Judged>,
 }
 
 impl Ended {
@@ -47,18 +60,14 @@ impl Ended {
             Ended::Answered {
                 complete, judged, ..
             } => CallEnd::Answered {
-                outcome: match judged.as_ref().map(|judged| judged.outcome) {
-                    None => Outcome::Accept,
-                    Some(Outcome::Review) if !has_review => Outcome::Escalate,
-                    Some(outcome) => outcome,
-                },
+                outcome: outcome(judged.as_ref(), has_review),
                 delivered: false,
                 latency_ms: millis(complete.latency),
             },
-            Ended::Streaming(streaming) => CallEnd::Answered {
-                outcome: Outcome::Accept,
-                delivered: true,
-                latency_ms: millis(streaming.1.first_token),
+            Ended::Streaming(begun) => CallEnd::Answered {
+                outcome: outcome(begun.judged.as_ref(), has_review),
+                delivered: false,
+                latency_ms: millis(begun.reply.first_token),
             },
             Ended::Failed(failure, latency_ms) => CallEnd::Failed {
                 class: failure.class,
@@ -73,12 +82,22 @@ impl Ended {
     }
 }
 
+fn outcome(judged: Option<&Judged>, has_review: bool) -> Outcome {
+    match judged.map(|judged| judged.outcome) {
+        None => Outcome::Accept,
+        Some(Outcome::Review) if !has_review => Outcome::Escalate,
+        Some(outcome) => outcome,
+    }
+}
+
 /// What an attempt needs to know of the plan's run.
 #[derive(Debug)]
 pub(super) struct Assignment<'a> {
     pub(super) call: Call,
     pub(super) model: Option<Arc<Model>>,
     pub(super) steps_left: u32,
+    /// How much of a stream is held back.
+    pub(super) hold: Hold,
     /// Attempts that have ended before this one.
     pub(super) attempts: Vec<Attempt>,
     /// Ends the wait before a hedge early.
@@ -111,7 +130,7 @@ pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
     run.calls.fetch_add(1, Ordering::Relaxed);
     let started = Instant::now();
     match request(run, model, &lease, call).await {
-        Ok(Reply::Stream(reply)) => Ended::Streaming(Box::new((lease, reply))),
+        Ok(Reply::Stream(reply)) => begun(run, lease, reply, &assignment, started).await,
         Ok(Reply::Complete(complete)) => answered(run, lease, complete, &assignment).await,
         Err(failure) => failed(run, lease, failure, started),
     }
@@ -158,12 +177,78 @@ async fn answered(
         body: &complete.body,
         latency: complete.latency,
         delivered: false,
+        partial: false,
+        first_token: None,
+        tokens: complete
+            .facts
+            .usage
+            .map(|usage| u32::try_from(usage.completion_tokens).unwrap_or(u32::MAX)),
     };
     let judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
     Ended::Answered {
         release,
         complete: Box::new(complete),
         judged,
+    }
+}
+
+/// Holds a stream back as long as it is to be, and has judged what is held.
+async fn begun(
+    run: &Run,
+    mut lease: Lease,
+    mut reply: StreamReply,
+    assignment: &Assignment<'_>,
+    started: Instant,
+) -> Ended {
+    let bytes_max = run.ask.route.spec().stream.hold_bytes_max;
+    let whole = match hold::hold(&mut reply, assignment.hold, bytes_max).await {
+        Ok(held) => held == Held::Whole,
+        Err(failure) => return failed(run, lease, failure, started),
+    };
+    if whole {
+        let seen = reply.watch.facts();
+        streamed(run, &mut lease, &seen, reply.called, reply.first_token);
+    }
+    let mut judged = None;
+    if assignment.hold != Hold::None && run.ask.route.threshold().is_some() {
+        let seen = reply.watch.facts();
+        let candidate = judge::Candidate {
+            release: lease.release(),
+            step: assignment.call.id.step,
+            steps_left: assignment.steps_left,
+            facts: seen.facts,
+            body: seen.text.as_bytes(),
+            latency: reply.called.elapsed(),
+            delivered: false,
+            partial: !whole,
+            first_token: Some(reply.first_token),
+            tokens: Some(seen.tokens),
+        };
+        judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
+    }
+    Ended::Streaming(Box::new(Begun {
+        lease,
+        reply,
+        whole,
+        judged,
+    }))
+}
+
+/// Records a stream that is whole.
+pub(super) fn streamed(
+    run: &Run,
+    lease: &mut Lease,
+    seen: &StreamFacts,
+    called: Instant,
+    first_token: Duration,
+) {
+    let route = run.ask.route.series();
+    lease.succeeded(Some(route));
+    let now_ms = run.gateway.clock().now_ms();
+    let latency = called.elapsed();
+    for series in lease.release().series().into_iter().chain([route]) {
+        series.first_token(now_ms, first_token);
+        series.answer(now_ms, latency, seen.facts.confidence);
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) struct Candidate<'a> {
     pub(super) latency: Duration,
     /// True when the caller has it already.
     pub(super) delivered: bool,
+    /// True when it is the beginning of an answer that goes on.
+    pub(super) partial: bool,
+    /// From the call to the first token, for streams.
+    pub(super) first_token: Option<Duration>,
+    /// Its tokens, where they were counted.
+    pub(super) tokens: Option<u32>,
 }
 
 /// What was made of an answer.
@@ -70,6 +76,9 @@ pub(super) async fn judge(
         finish_reason: answer.facts.finish_reason,
         latency_ms: millis(answer.latency),
         delivered: answer.delivered,
+        partial: answer.partial,
+        first_token_ms: answer.first_token.map(millis),
+        tokens: answer.tokens,
         body_bytes: answer.body.len() as u64,
         body: if ask.route.shows_bodies() {
             std::str::from_utf8(answer.body).ok().map(Arc::from)

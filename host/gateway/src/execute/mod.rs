@@ -6,6 +6,7 @@
 //! - [`ask`]: the request, and the facts that policies see;
 //! - [`walk`]: from move to move, until something ends the plan;
 //! - [`attempt`]: one call of one model;
+//! - [`hold`]: streams before the caller sees anything of them;
 //! - [`judge`]: the threshold policy, and review;
 //! - [`passing`]: streams after their first event;
 //! - [`keep`]: reviews of what has been delivered.
@@ -16,6 +17,7 @@
 
 pub(crate) mod ask;
 mod attempt;
+mod hold;
 mod judge;
 mod keep;
 mod passing;

@@ -1,41 +1,61 @@
-//! Streams after their first event: passed on, counted and judged at the end.
+//! Streams that the caller sees: passed on, counted and judged at the end.
 //!
-//! From here on no other model is asked: the caller may have seen the first
-//! event. Always holds: pieces are passed on as they arrive; a stream that
-//! breaks off ends with an error in band and without `[DONE]`; what is
-//! counted is how the stream ended, not that it began; a caller that goes away
-//! early counts against nobody.
+//! From here on no other model is asked silently: the caller may have seen the
+//! first event. Always holds: pieces are passed on as they arrive; a stream
+//! that breaks off ends with an error in band and without `[DONE]`, unless the
+//! route restarts it: then the plan goes on, and the next answer follows from
+//! its beginning, behind a text that says so; what is counted is how the
+//! stream ended, not that it began; a caller that goes away early counts
+//! against nobody.
 
 use super::Run;
+use super::attempt::{self, Begun};
 use super::judge::{self, Item};
 use super::keep;
-use super::walk::Streaming;
+use super::walk::{self, End, Streaming};
+use crate::clock::millis;
+use crate::http::deliver;
+use crate::openai::restart::Identity;
 use crate::release::Lease;
 use crate::telemetry::RequestOutcome;
-use crate::upstream::{ByteStream, Extracted, Failure, Watch};
-use backstop_core::input::Attempt;
+use crate::upstream::{ByteStream, Failure, StreamFacts, Watch};
+use backstop_core::plan::AfterCut;
+use backstop_core::plan_run::{CallId, PlanRun};
 use backstop_core::verdict::Outcome;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// A stream on its way to the caller.
 pub(crate) struct Passing {
     first: Option<Bytes>,
-    rest: ByteStream,
-    /// What is to be done at the end; taken when it has come.
-    ending: Option<Box<Ending>>,
+    rest: Rest,
+    /// What the caller takes all chunks for: set for routes that restart.
+    identity: Option<Identity>,
+    /// True when what passes is not the first answer.
+    restarted: bool,
+}
+
+enum Rest {
+    /// Pieces follow, and then what is to be done at the end.
+    Passing(ByteStream, Box<Ending>),
+    /// The plan goes on after a cut.
+    Resuming(Pin<Box<dyn Future<Output = (Run, End)> + Send>>),
+    /// Nothing follows.
+    Over,
 }
 
 struct Ending {
     run: Run,
     lease: Lease,
     watch: Watch,
-    step: u32,
-    steps_left: u32,
-    attempts: Vec<Attempt>,
+    call: CallId,
+    plan_run: PlanRun,
+    /// True when the whole answer was held, recorded and judged.
+    whole: bool,
     first_token: Duration,
     /// When the call began.
     called: Instant,
@@ -44,60 +64,139 @@ struct Ending {
 impl Passing {
     /// The stream that `streaming` began.
     pub(crate) fn new(run: Run, streaming: Streaming) -> Self {
-        let Streaming {
-            lease,
-            step,
-            steps_left,
-            attempts,
-            reply,
-        } = streaming;
         run.count.metrics.first_token(run.ask.arrived.elapsed());
+        let restarts = after_cut(&run, &streaming.plan_run) == AfterCut::Restart;
+        let identity = restarts.then(|| Identity::of(&streaming.begun.reply.first));
+        let (first, rest) = Rest::of(run, streaming);
         Passing {
-            first: Some(reply.first),
-            rest: reply.rest,
-            ending: Some(Box::new(Ending {
-                run,
-                lease,
-                watch: reply.watch,
-                step,
-                steps_left,
-                attempts,
-                first_token: reply.first_token,
-                called: Instant::now()
-                    .checked_sub(reply.first_token)
-                    .unwrap_or_else(Instant::now),
-            })),
+            first: Some(first),
+            rest,
+            identity: identity.flatten(),
+            restarted: false,
         }
     }
 
-    /// Notes a break, and says so in band.
-    fn broke(&mut self, failure: &Failure) -> Option<Bytes> {
-        let mut ending = self.ending.take()?;
-        ending.run.outcome(RequestOutcome::Cut);
-        ending
-            .lease
-            .failed(Some(ending.run.ask.route.series()), failure);
-        let run = &ending.run;
-        let now_ms = run.gateway.clock().now_ms();
-        if let Some(left_out) = run.ask.route.complaints().turn(now_ms) {
-            tracing::warn!(
-                route = &**run.ask.route.name(),
-                model = &**ending.lease.release().model(),
-                release = &**ending.lease.release().name(),
-                class = failure.class.as_str(),
-                detail = failure.detail,
-                left_out,
-                "stream broke off after its first event"
-            );
+    /// What follows a break: an error in band, or the plan's next step.
+    fn broke(&mut self, failure: Failure) -> Option<Bytes> {
+        let Rest::Passing(_, ending) = std::mem::replace(&mut self.rest, Rest::Over) else {
+            return None;
+        };
+        let Ending {
+            run,
+            mut lease,
+            call,
+            plan_run,
+            called,
+            ..
+        } = *ending;
+        lease.failed(Some(run.ask.route.series()), &failure);
+        let restarts = self.identity.is_some() && after_cut(&run, &plan_run) == AfterCut::Restart;
+        tell_operator(&run, &lease, &failure, restarts);
+        if !restarts {
+            run.outcome(RequestOutcome::Cut);
+            return Some(deliver::in_band(&failure));
         }
-        Some(crate::http::deliver::in_band(failure))
+        drop(lease);
+        self.rest = Rest::Resuming(Box::pin(async move {
+            let latency_ms = millis(called.elapsed());
+            let end = walk::resume(&run, plan_run, call, failure, latency_ms).await;
+            (run, end)
+        }));
+        None
     }
 
-    /// Notes that the stream is complete, and has it judged.
-    fn completed(&mut self) {
-        if let Some(ending) = self.ending.take() {
-            ending.completed();
+    /// What the plan came to after a cut: a text that says that the answer
+    /// starts again and its first piece, or an error in band.
+    fn resumed(&mut self, run: Run, end: End) -> Bytes {
+        let Some(identity) = &self.identity else {
+            return Bytes::new();
+        };
+        let between = identity.text(&run.ask.route.spec().stream.restart_text);
+        let mut out = BytesMut::from(between);
+        match end {
+            End::Stream(streaming) => {
+                deliver::count_step(&run, streaming.step());
+                let (first, rest) = Rest::of(run, *streaming);
+                out.extend_from_slice(&identity.adopt(&first));
+                self.rest = rest;
+                self.restarted = true;
+            }
+            End::Rules(position) => {
+                let events = deliver::rules_events(&run, position);
+                out.extend_from_slice(&identity.adopt(&events));
+                run.outcome(RequestOutcome::Rules);
+                self.rest = Rest::Over;
+            }
+            other => {
+                out.clear();
+                out.extend_from_slice(&deliver::in_band_end(&other));
+                run.outcome(RequestOutcome::Cut);
+                self.rest = Rest::Over;
+            }
         }
+        out.freeze()
+    }
+
+    fn shown(&self, piece: Bytes) -> Bytes {
+        match &self.identity {
+            Some(identity) if self.restarted => identity.adopt(&piece),
+            _ => piece,
+        }
+    }
+}
+
+/// What follows a cut: what the plan asks for, where the route allows it.
+fn after_cut(run: &Run, plan_run: &PlanRun) -> AfterCut {
+    match (
+        run.ask.route.spec().stream.after_cut,
+        plan_run.plan().options.after_cut,
+    ) {
+        (AfterCut::Restart, None | Some(AfterCut::Restart)) => AfterCut::Restart,
+        _ => AfterCut::Error,
+    }
+}
+
+fn tell_operator(run: &Run, lease: &Lease, failure: &Failure, restarts: bool) {
+    let now_ms = run.gateway.clock().now_ms();
+    if let Some(left_out) = run.ask.route.complaints().turn(now_ms) {
+        tracing::warn!(
+            route = &**run.ask.route.name(),
+            model = &**lease.release().model(),
+            release = &**lease.release().name(),
+            class = failure.class.as_str(),
+            detail = failure.detail,
+            restarts,
+            left_out,
+            "stream broke off after its caller had begun to see it"
+        );
+    }
+}
+
+impl Rest {
+    /// The first piece of a stream, and the rest of it.
+    fn of(run: Run, streaming: Streaming) -> (Bytes, Rest) {
+        let Streaming {
+            call,
+            begun,
+            plan_run,
+        } = streaming;
+        let Begun {
+            lease,
+            reply,
+            whole,
+            ..
+        } = begun;
+        let ending = Ending {
+            run,
+            lease,
+            watch: reply.watch,
+            call,
+            plan_run,
+            whole,
+            first_token: reply.first_token,
+            called: reply.called,
+        };
+        (reply.first, Rest::Passing(reply.rest, Box::new(ending)))
     }
 }
 
@@ -109,15 +208,28 @@ impl Stream for Passing {
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(first));
         }
-        if this.ending.is_none() {
-            return Poll::Ready(None);
-        }
-        match std::task::ready!(this.rest.as_mut().poll_next(context)) {
-            Some(Ok(piece)) => Poll::Ready(Some(piece)),
-            Some(Err(failure)) => Poll::Ready(this.broke(&failure)),
-            None => {
-                this.completed();
-                Poll::Ready(None)
+        loop {
+            let piece = match &mut this.rest {
+                Rest::Over => return Poll::Ready(None),
+                Rest::Resuming(walk) => {
+                    let (run, end) = ready!(walk.as_mut().poll(context));
+                    Some(this.resumed(run, end))
+                }
+                Rest::Passing(rest, _) => match ready!(rest.as_mut().poll_next(context)) {
+                    Some(Ok(piece)) => Some(this.shown(piece)),
+                    Some(Err(failure)) => this.broke(failure),
+                    None => {
+                        if let Rest::Passing(_, ending) =
+                            std::mem::replace(&mut this.rest, Rest::Over)
+                        {
+                            ending.completed();
+                        }
+                        None
+                    }
+                },
+            };
+            if piece.is_some() {
+                return Poll::Ready(piece);
             }
         }
     }
@@ -126,9 +238,9 @@ impl Stream for Passing {
 impl Drop for Passing {
     fn drop(&mut self) {
         // Many clients hang up as soon as they have read `[DONE]`.
-        if let Some(ending) = self.ending.take()
-            && self.first.is_none()
-            && ending.watch.facts().complete
+        if self.first.is_none()
+            && let Rest::Passing(_, ending) = std::mem::replace(&mut self.rest, Rest::Over)
+            && ending.watch.is_complete()
         {
             ending.completed();
         }
@@ -137,40 +249,48 @@ impl Drop for Passing {
 
 impl Ending {
     fn completed(mut self: Box<Self>) {
-        let run = &self.run;
-        let route = run.ask.route.series();
-        self.lease.succeeded(Some(route));
-        run.outcome(RequestOutcome::Answered);
-        let facts = self.watch.facts();
-        let confidence = facts.facts.confidence;
-        let now_ms = run.gateway.clock().now_ms();
-        let latency = self.called.elapsed();
-        for series in self.lease.release().series().into_iter().chain([route]) {
-            series.first_token(now_ms, self.first_token);
-            series.answer(now_ms, latency, confidence);
+        self.run.outcome(RequestOutcome::Answered);
+        if self.whole {
+            return;
         }
+        let seen = self.watch.facts();
+        let (called, first_token) = (self.called, self.first_token);
+        let Ending { run, lease, .. } = &mut *self;
+        attempt::streamed(run, lease, &seen, called, first_token);
         if run.ask.route.threshold().is_none() {
             return;
         }
         // The caller has everything and must not wait for this.
         let gateway = run.gateway.clone();
         gateway.background(async move {
-            self.judge(facts.facts, facts.text, latency).await;
+            self.judge(seen).await;
         });
     }
 
-    async fn judge(self: Box<Self>, facts: Extracted, text: String, latency: Duration) {
-        let Ending { run, lease, .. } = &*self;
+    async fn judge(self: Box<Self>, seen: StreamFacts) {
+        let Ending {
+            run,
+            lease,
+            plan_run,
+            call,
+            ..
+        } = &*self;
         let candidate = judge::Candidate {
             release: lease.release(),
-            step: self.step,
-            steps_left: self.steps_left,
-            facts,
-            body: text.as_bytes(),
-            latency,
+            step: call.step,
+            steps_left: plan_run.steps_left(call.step),
+            facts: seen.facts,
+            body: seen.text.as_bytes(),
+            latency: self.called.elapsed(),
             delivered: true,
+            partial: false,
+            first_token: Some(self.first_token),
+            tokens: Some(seen.tokens),
         };
-        let judged = judge::judge(&run.gateway, &run.ask, &self.attempts, candidate).await;
+        // The last attempt is this stream itself.
+        let attempts = plan_run.attempts();
+        let before = &attempts[..attempts.len().saturating_sub(1)];
+        let judged = judge::judge(&run.gateway, &run.ask, before, candidate).await;
         if let Some(judged) = judged
             && judged.outcome == Outcome::Review
             && run.ask.route.spec().review
@@ -178,7 +298,7 @@ impl Ending {
             let item = Item {
                 note: judged.reason,
                 decision: Some(judged.decision),
-                answer: Some((Bytes::from(text), lease.release().clone())),
+                answer: Some((Bytes::from(seen.text), lease.release().clone())),
             };
             let review = judge::review(&run.gateway, &run.ask, item);
             keep::keep(&run.gateway, review).await;

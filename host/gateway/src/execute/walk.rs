@@ -2,17 +2,17 @@
 //!
 //! The run decides (steps, repeats, races, what ends a plan); this module
 //! makes the calls, waits for them and remembers their answers until the run
-//! has said which of them matters. A step without a race is awaited in place;
+//! has said which of them matters. A walk that ended with a stream can be
+//! taken up again when the stream is cut ([`resume`]). A step without a race is awaited in place;
 //! the calls of a race run together, and those that are not needed any more
 //! are dropped, which cancels them and counts against nobody.
 
 use super::Run;
-use super::attempt::{self, Assignment, Ended};
+use super::attempt::{self, Assignment, Begun, Ended};
 use super::judge::{self, Item};
-use crate::release::{Lease, NotNow, Release};
+use crate::release::{NotNow, Release};
 use crate::store::StoreError;
 use crate::upstream::{Complete, Failure, StreamReply};
-use backstop_core::input::Attempt;
 use backstop_core::plan::{Action, Plan, RACERS_MAX, RETRIES_MAX};
 use backstop_core::plan_run::{Call, CallId, Exhausted, Move, PlanRun, RetryLimits, RunOptions};
 use futures_util::StreamExt;
@@ -59,15 +59,35 @@ pub(crate) struct Answer {
     pub(crate) judged: bool,
 }
 
-/// A stream whose first event is here.
+/// A stream that is delivered.
 #[derive(Debug)]
 pub(crate) struct Streaming {
-    pub(crate) lease: Lease,
-    pub(crate) step: u32,
-    pub(crate) steps_left: u32,
-    /// Attempts before this one.
-    pub(crate) attempts: Vec<Attempt>,
-    pub(crate) reply: StreamReply,
+    pub(super) call: CallId,
+    pub(super) begun: Begun,
+    /// Where the walk stands, for taking it up again.
+    pub(super) plan_run: PlanRun,
+}
+
+impl Streaming {
+    /// Position of the plan's step.
+    pub(crate) fn step(&self) -> u32 {
+        self.call.step
+    }
+
+    /// The release that answers.
+    pub(crate) fn release(&self) -> &Arc<Release> {
+        self.begun.lease.release()
+    }
+
+    /// The upstream's answer.
+    pub(crate) fn reply(&self) -> &StreamReply {
+        &self.begun.reply
+    }
+
+    /// True when a threshold policy accepted what is held of it.
+    pub(crate) fn judged(&self) -> bool {
+        self.begun.judged.is_some()
+    }
 }
 
 /// Why no step gave an answer: the last thing that went wrong.
@@ -85,14 +105,36 @@ pub(crate) enum LastFailure {
 
 /// Walks through `plan`, which has been checked for this request.
 pub(super) async fn walk(run: &Run, plan: Arc<Plan>) -> End {
-    let hurries = [const { Notify::const_new() }; RACERS_MAX];
     let mut walk = Walk {
         run,
         plan_run: PlanRun::new(plan, options(run)),
         kept: Vec::new(),
     };
+    let first = walk.plan_run.begin(walk.now_ms());
+    go(walk, first).await
+}
+
+/// Goes on after `call`, whose answer was being delivered when it failed.
+pub(super) async fn resume(
+    run: &Run,
+    mut plan_run: PlanRun,
+    call: CallId,
+    failure: Failure,
+    latency_ms: u32,
+) -> End {
+    let next = plan_run.broke(call, failure.class, run.gateway.clock().now_ms());
+    let walk = Walk {
+        run,
+        plan_run,
+        kept: vec![(call, Ended::Failed(Box::new(failure), latency_ms))],
+    };
+    go(walk, next).await
+}
+
+async fn go(mut walk: Walk<'_>, mut next: Move) -> End {
+    let run = walk.run;
+    let hurries = [const { Notify::const_new() }; RACERS_MAX];
     let mut racing = None;
-    let mut next = walk.plan_run.begin(walk.now_ms());
     loop {
         next = match next {
             Move::Call(call) if racing.is_none() => {
@@ -173,6 +215,10 @@ impl Walk<'_> {
             call,
             model: model.cloned(),
             steps_left: self.plan_run.steps_left(call.id.step),
+            hold: match self.plan_run.plan().options.hold {
+                Some(hold) => hold,
+                None => self.run.ask.route.spec().stream.hold,
+            },
             attempts: self.plan_run.attempts().to_vec(),
             hurry: &hurries[call.id.racer as usize % RACERS_MAX],
         }
@@ -213,7 +259,7 @@ impl Walk<'_> {
     /// Carries out the move that ended the run.
     async fn end(mut self, end: Move) -> End {
         match end {
-            Move::Deliver(id) => self.deliver(id),
+            Move::Deliver(id) => return self.deliver(id),
             Move::Rules { step } => match self.action(step) {
                 Some(Action::Rules(name)) => match self.run.ask.route.rules_position(name) {
                     Some(position) => End::Rules(position),
@@ -244,8 +290,7 @@ impl Walk<'_> {
         steps.get(step as usize).map(|step| &step.action)
     }
 
-    fn deliver(&mut self, id: CallId) -> End {
-        let steps_left = self.plan_run.steps_left(id.step);
+    fn deliver(mut self, id: CallId) -> End {
         match self.take(id) {
             Some(Ended::Answered {
                 release,
@@ -257,19 +302,11 @@ impl Walk<'_> {
                 complete: *complete,
                 judged: judged.is_some(),
             })),
-            Some(Ended::Streaming(streaming)) => {
-                let (lease, reply) = *streaming;
-                let mut attempts = self.plan_run.attempts().to_vec();
-                // The last one is this stream itself.
-                attempts.pop();
-                End::Stream(Box::new(Streaming {
-                    lease,
-                    step: id.step,
-                    steps_left,
-                    attempts,
-                    reply,
-                }))
-            }
+            Some(Ended::Streaming(begun)) => End::Stream(Box::new(Streaming {
+                call: id,
+                begun: *begun,
+                plan_run: self.plan_run,
+            })),
             _ => self.exhausted(),
         }
     }
@@ -305,6 +342,18 @@ impl Walk<'_> {
                     note: note.unwrap_or_default(),
                     decision,
                     answer: Some((complete.body, release)),
+                }
+            }
+            (Some(Ended::Streaming(begun)), _) => {
+                let text = begun.reply.watch.facts().text;
+                let (note, decision) = begun
+                    .judged
+                    .map(|judged| (judged.reason, judged.decision))
+                    .unzip();
+                Item {
+                    note: note.unwrap_or_default(),
+                    decision,
+                    answer: Some((text.into(), begun.lease.release().clone())),
                 }
             }
             (_, Some(Action::Review { note })) => Item {

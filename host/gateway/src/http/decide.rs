@@ -295,6 +295,7 @@ fn answer(input: AnswerInput) -> Result<AnswerFacts, ApiError> {
             .body_bytes
             .unwrap_or_else(|| input.body.as_ref().map_or(0, |body| body.len() as u64)),
         body: input.body,
+        ..AnswerFacts::default()
     })
 }
 
@@ -328,5 +329,5 @@ fn in_order(facts: &RequestFacts) -> Plan {
         action,
         reason: reason.to_owned(),
     }));
-    Plan { steps }
+    steps.into()
 }

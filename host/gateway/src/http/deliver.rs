@@ -21,6 +21,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// Id of the fallback decision.
 const DECISION: HeaderName = HeaderName::from_static("x-backstop-decision");
@@ -69,19 +70,22 @@ pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
     let metrics = run.ask.route.metrics();
     match end {
         End::Answer(answer) => {
-            metrics.served_by(ServedBy::Step(answer.step as usize));
+            count_step(&run, answer.step);
             run.outcome(RequestOutcome::Answered);
             answered(&run, *answer)
         }
         End::Stream(streaming) => {
-            metrics.served_by(ServedBy::Step(streaming.step as usize));
-            let mut headers = streaming.reply.headers.clone();
+            count_step(&run, streaming.step());
+            let mut headers = streaming.reply().headers.clone();
             headers.entry(CONTENT_TYPE).or_insert(EVENT_STREAM);
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             about_run(&mut headers, &run);
-            about_release(&mut headers, streaming.lease.release(), streaming.step);
+            about_release(&mut headers, streaming.release(), streaming.step());
+            if streaming.judged() {
+                headers.insert(VERDICT, HeaderValue::from_static(Outcome::Accept.as_str()));
+            }
             let mut response = Response::new(Body::Whole(Bytes::new()));
-            *response.status_mut() = streaming.reply.status;
+            *response.status_mut() = streaming.reply().status;
             *response.headers_mut() = headers;
             *response.body_mut() = Body::Pieces(Box::pin(Passing::new(run, *streaming)));
             response
@@ -123,6 +127,46 @@ pub(crate) fn in_band(failure: &Failure) -> Bytes {
     ApiError::from_failure(failure).to_event()
 }
 
+/// The same for a plan that went on after a stream was cut and came to `end`.
+pub(crate) fn in_band_end(end: &End) -> Bytes {
+    match end {
+        End::Failed(LastFailure::Failed(failure)) => in_band(failure),
+        End::Failed(LastFailure::NotNow(_)) => no_model().to_event(),
+        _ => unavailable(
+            "the answer was interrupted and no other could be given",
+            "interrupted",
+        )
+        .to_event(),
+    }
+}
+
+fn rules_text(body: &RulesBody) -> Cow<'_, str> {
+    match body {
+        RulesBody::Text(text) => text.as_ref().into(),
+        RulesBody::Json(value) => value.to_string().into(),
+    }
+}
+
+/// Counts which step answers.
+pub(crate) fn count_step(run: &Run, step: u32) {
+    let by = ServedBy::Step(step as usize);
+    run.ask.route.metrics().served_by(by);
+}
+
+/// The rules at `position` as the events of a stream.
+pub(crate) fn rules_events(run: &Run, position: usize) -> Bytes {
+    let rules = &run.ask.route.spec().rules[position];
+    let id = format!("rules-{:016x}", fastrand::u64(..));
+    let answer = RulesAnswer {
+        id: &id,
+        created_s: run.gateway.clock().now_ms() / 1_000,
+        model: &rules.name,
+        text: &rules_text(&rules.body),
+    };
+    run.ask.route.metrics().served_by(ServedBy::Rules);
+    answer.to_events(run.ask.include_usage)
+}
+
 fn about_run(headers: &mut HeaderMap, run: &Run) {
     if let Some(decision) = run.decision
         && let Ok(id) = HeaderValue::try_from(decision.to_string())
@@ -155,14 +199,7 @@ fn answered(run: &Run, answer: Answer) -> Response<Body> {
 fn rules(run: &Run, position: usize) -> Response<Body> {
     let rules = &run.ask.route.spec().rules[position];
     let status = StatusCode::from_u16(rules.status).unwrap_or(StatusCode::OK);
-    let json_text;
-    let text: &str = match &rules.body {
-        RulesBody::Text(text) => text,
-        RulesBody::Json(value) => {
-            json_text = value.to_string();
-            &json_text
-        }
-    };
+    let text = &*rules_text(&rules.body);
     let mut response = match (run.ask.route.kind(), &rules.body) {
         (RouteKind::Json, RulesBody::Json(_)) => {
             respond::json_bytes(status, Bytes::copy_from_slice(text.as_bytes()))
@@ -245,11 +282,19 @@ fn tell_operator(run: &Run, failure: &LastFailure) {
     }
 }
 
+fn unavailable(message: &'static str, code: &'static str) -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code(code)
+}
+
+fn no_model() -> ApiError {
+    unavailable(
+        "no model of this route can be called now",
+        "no_model_available",
+    )
+}
+
 /// The route's last resort: what went wrong last, told honestly.
 fn failed(failure: LastFailure) -> (RequestOutcome, Response<Body>) {
-    let unavailable = |message: &'static str, code: &'static str| {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).code(code)
-    };
     match failure {
         LastFailure::Failed(failure) => {
             let outcome = match failure.class {
@@ -271,13 +316,7 @@ fn failed(failure: LastFailure) -> (RequestOutcome, Response<Body>) {
         }
         LastFailure::NotNow(reason) => (
             RequestOutcome::Failed,
-            respond::error(
-                &unavailable(
-                    "no model of this route can be called now",
-                    "no_model_available",
-                ),
-                reason.retry_in(),
-            ),
+            respond::error(&no_model(), reason.retry_in()),
         ),
         LastFailure::NotGoodEnough => (
             RequestOutcome::Failed,

@@ -14,6 +14,7 @@ pub mod chat;
 pub mod completion;
 pub mod confidence;
 pub mod error;
+pub mod restart;
 pub mod rules;
 pub mod sse;
 

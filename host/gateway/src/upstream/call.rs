@@ -269,6 +269,7 @@ async fn stream(
         first,
         watch: events.watch(),
         rest: Box::pin(events),
+        called: deadlines.started.into_std(),
         first_token: deadlines.started.elapsed(),
     }))
 }

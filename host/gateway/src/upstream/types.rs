@@ -16,7 +16,7 @@ use futures_util::Stream;
 use http::{HeaderMap, StatusCode};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most scores that are kept of an answer; the contract's bound.
 pub const SCORES_MAX: usize = 256;
@@ -112,7 +112,9 @@ pub struct StreamReply {
     pub rest: ByteStream,
     /// What was seen while the stream passed.
     pub watch: Watch,
-    /// From the call to the first event.
+    /// When the call began.
+    pub called: Instant,
+    /// From the call to the first event with content.
     pub first_token: Duration,
 }
 

@@ -46,6 +46,8 @@ pub(crate) enum Says {
     /// A stream of these tokens with finish reason and `[DONE]`. Each token
     /// waits for a permit when there is a gate.
     Stream(&'static [&'static str], Option<Arc<Semaphore>>),
+    /// A stream of these tokens, each with this probability.
+    Sure(&'static [&'static str], f64),
     /// A stream that breaks off after these tokens.
     CutStream(&'static [&'static str]),
 }
@@ -136,8 +138,9 @@ impl Model {
             Says::Hang => std::future::pending().await,
             Says::Reset => return Err(std::io::Error::other("reset")),
             Says::Html => (200, "text/html", "<html>sorry</html>".to_owned()),
-            Says::Stream(tokens, gate) => return Ok(stream(tokens, gate, true)),
-            Says::CutStream(tokens) => return Ok(stream(tokens, None, false)),
+            Says::Stream(tokens, gate) => return Ok(stream(tokens, gate, true, None)),
+            Says::Sure(tokens, sure) => return Ok(stream(tokens, None, true, Some(sure))),
+            Says::CutStream(tokens) => return Ok(stream(tokens, None, false, None)),
         };
         Ok(whole(status, kind, body))
     }
@@ -169,12 +172,18 @@ fn stream(
     tokens: &'static [&'static str],
     gate: Option<Arc<Semaphore>>,
     complete: bool,
+    sure: Option<f64>,
 ) -> Response<ModelBody> {
+    let id = format!("chatcmpl-{}", fastrand::u32(..));
     let chunk = |delta: Value, finish: Value| {
+        let mut choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
+        if let Some(sure) = sure.filter(|_| choice["delta"]["content"].is_string()) {
+            choice["logprobs"] = json!({"content": [{"token": "t", "logprob": sure.ln()}]});
+        }
         let chunk = json!({
-            "id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1,
+            "id": id, "object": "chat.completion.chunk", "created": 1,
             "model": "upstream-name",
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
+            "choices": [choice],
         });
         format!("data: {chunk}\n\n")
     };

@@ -9,6 +9,7 @@
 mod connections;
 mod fallback;
 mod faulty;
+mod held;
 mod kit;
 mod launching;
 mod policies;

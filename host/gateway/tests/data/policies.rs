@@ -109,6 +109,7 @@ async fn a_stream_that_has_passed_is_judged_and_may_go_to_people() {
         kind = "chat"
         models = ["m"]
         review = true
+        stream = {{ hold = "none" }}
         threshold = "confidence"
         {POLICIES}
         [policies.confidence.settings]

@@ -23,15 +23,13 @@ async fn racing(primary: &Model, backup: &Model, stagger_ms: u32) -> Running {
     };
     let mut config = config(&text, Path::new("/nowhere"));
     for route in config.routes.values_mut() {
-        Arc::make_mut(route).default_plan = Arc::new(Plan {
-            steps: vec![Step {
-                action: Action::Race(RaceStep {
-                    calls: vec![call("primary"), call("backup")],
-                    stagger_ms,
-                }),
-                reason: "test".to_owned(),
-            }],
-        });
+        Arc::make_mut(route).default_plan = Arc::new(Plan::from(vec![Step {
+            action: Action::Race(RaceStep {
+                calls: vec![call("primary"), call("backup")],
+                stagger_ms,
+            }),
+            reason: "test".to_owned(),
+        }]));
     }
     gateway.gateway.apply(config).await.unwrap();
     gateway

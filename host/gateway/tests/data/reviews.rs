@@ -22,6 +22,7 @@ async fn start() -> (Running, Arc<Faulty>) {
         [routes.chat]
         kind = "chat"
         models = ["m"]
+        stream = {{ hold = "none" }}
         review = true
         threshold = "confidence"
         [policies.confidence]

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 async fn a_stream_that_runs_is_finished_and_no_connection_is_taken_any_more() {
     let gate = Arc::new(Semaphore::new(1));
     let model = Model::start(Says::Stream(&["a", "b"], Some(gate.clone()))).await;
-    let gateway = Running::start(&two(model.addr, model.addr, "")).await;
+    let gateway = Running::start(&two(model.addr, model.addr, crate::streams::AT_ONCE)).await;
     let addr = gateway.addr;
     let request = Request::post(format!("http://{addr}/v1/chat/completions"))
         .body(Full::new(chat("chat", true).to_string().into()))

@@ -1,5 +1,6 @@
-//! Streams pass as they come, fall back only before their first event, and
-//! never end as if they were complete when they are not.
+//! Streams that pass as they come: they fall back only before their first
+//! content, and never end as if they were complete when they are not. What
+//! holding them back adds stands in `held`.
 
 use crate::fallback::two;
 use crate::kit::{Model, Running, Says, chat};
@@ -8,6 +9,9 @@ use http_body_util::{BodyExt, Full};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
+
+/// Passes what comes as it comes.
+pub(crate) const AT_ONCE: &str = "stream = { hold = \"none\" }";
 
 #[tokio::test]
 async fn a_stream_passes_untouched() {
@@ -28,7 +32,7 @@ async fn a_stream_passes_untouched() {
 async fn pieces_are_not_held_back() {
     let gate = Arc::new(Semaphore::new(1));
     let primary = Model::start(Says::Stream(&["a", "b"], Some(gate.clone()))).await;
-    let gateway = Running::start(&two(primary.addr, primary.addr, "")).await;
+    let gateway = Running::start(&two(primary.addr, primary.addr, AT_ONCE)).await;
     let request = Request::post(format!("http://{}/v1/chat/completions", gateway.addr))
         .body(Full::new(chat("chat", true).to_string().into()))
         .unwrap();
@@ -70,7 +74,7 @@ async fn before_the_first_event_another_model_is_asked() {
 async fn a_stream_that_breaks_off_ends_with_an_error_and_counts_when_it_ends() {
     let primary = Model::start(Says::CutStream(&["a", "b"])).await;
     let backup = Model::start(Says::Stream(&["x"], None)).await;
-    let gateway = Running::start(&two(primary.addr, backup.addr, "")).await;
+    let gateway = Running::start(&two(primary.addr, backup.addr, AT_ONCE)).await;
     for _ in 0..4 {
         let answer = gateway.chat_stream("chat").await;
         assert!(answer.text.contains("\"content\":\"b\""), "{}", answer.text);
@@ -91,7 +95,7 @@ async fn a_caller_that_hangs_up_cancels_the_call_and_counts_against_nobody() {
     let gate = Arc::new(Semaphore::new(1));
     let primary = Model::start(Says::Stream(&["a", "b"], Some(gate.clone()))).await;
     let backup = Model::start(Says::Stream(&["x"], None)).await;
-    let gateway = Running::start(&two(primary.addr, backup.addr, "")).await;
+    let gateway = Running::start(&two(primary.addr, backup.addr, AT_ONCE)).await;
     for _ in 0..6 {
         gate.add_permits(1);
         let request = Request::post(format!("http://{}/v1/chat/completions", gateway.addr))

@@ -173,6 +173,7 @@ pub(crate) fn answer(confidence: Option<f64>) -> AnswerFacts {
         delivered: false,
         body_bytes: 0,
         body: None,
+        ..AnswerFacts::default()
     }
 }
 
@@ -194,12 +195,10 @@ pub(crate) fn rollout() -> RolloutFacts {
 
 /// A plan that no policy makes: to tell a default from a decision.
 pub(crate) fn default_plan() -> Arc<Plan> {
-    Arc::new(Plan {
-        steps: vec![Step {
-            action: Action::Rules("sorry".into()),
-            reason: "default".into(),
-        }],
-    })
+    Arc::new(Plan::from(vec![Step {
+        action: Action::Rules("sorry".into()),
+        reason: "default".into(),
+    }]))
 }
 
 pub(crate) fn default_verdict() -> Verdict {
