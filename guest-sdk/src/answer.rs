@@ -73,6 +73,23 @@ impl Answer {
         self.0.delivered()
     }
 
+    /// True when this is the beginning of a stream that nobody has seen yet
+    /// and that goes on.
+    pub fn partial(&self) -> bool {
+        self.0.partial()
+    }
+
+    /// Milliseconds from the call to the first token; none where the answer
+    /// was no stream.
+    pub fn first_token_ms(&self) -> Option<u32> {
+        self.0.first_token_ms()
+    }
+
+    /// Tokens of the answer so far; none where nobody counted.
+    pub fn tokens(&self) -> Option<u32> {
+        self.0.tokens()
+    }
+
     /// Size of the body in bytes.
     pub fn body_bytes(&self) -> u64 {
         self.0.body_bytes()

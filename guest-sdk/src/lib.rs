@@ -5,6 +5,7 @@ mod backend;
 #[doc(hidden)]
 pub mod bindings;
 mod decision;
+pub mod delivery;
 mod export;
 mod failure;
 pub mod incident;

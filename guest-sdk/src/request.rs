@@ -54,6 +54,41 @@ impl Request {
         self.0.tag(name)
     }
 
+    /// Milliseconds until the caller's deadline, over all steps of the plan;
+    /// none where there is none.
+    pub fn time_left_ms(&self) -> Option<u32> {
+        self.0.time_left_ms()
+    }
+
+    /// Calls of `model` that are under way on this host; 0 for names that are
+    /// not among the candidates.
+    pub fn in_flight(&self, model: &str) -> u32 {
+        self.0.in_flight(model)
+    }
+
+    /// How many calls of `model` may be under way at once; none without a
+    /// limit.
+    pub fn limit(&self, model: &str) -> Option<u32> {
+        self.0.limit(model)
+    }
+
+    /// Requests that wait for a place at `model`.
+    pub fn queued(&self, model: &str) -> u32 {
+        self.0.queued(model)
+    }
+
+    /// Milliseconds until the breaker of `model` may let a call pass; none
+    /// when it does now, or when nobody knows.
+    pub fn retry_in_ms(&self, model: &str) -> Option<u32> {
+        self.0.retry_in_ms(model)
+    }
+
+    /// Tokens that the context window of `model` holds, where the operator
+    /// said so.
+    pub fn context_tokens(&self, model: &str) -> Option<u32> {
+        self.0.context_tokens(model)
+    }
+
     /// Size of the request body in bytes.
     pub fn body_bytes(&self) -> u64 {
         self.0.body_bytes()

@@ -113,6 +113,7 @@ async fn ask(State(gateway): State<Gateway>, question: String) -> impl IntoRespo
                 model: model.into(),
                 breaker: BreakerState::Closed,
                 healthy: true,
+                ..Candidate::default()
             })
             .to_vec(),
         rules: Arc::new(["sorry".into()]),
@@ -122,6 +123,7 @@ async fn ask(State(gateway): State<Gateway>, question: String) -> impl IntoRespo
         tags: Vec::new(),
         body_bytes: question.len() as u64,
         body: None,
+        ..RequestFacts::default()
     };
     let sorry = Step {
         action: Action::Rules("sorry".into()),

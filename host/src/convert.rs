@@ -7,7 +7,7 @@ use crate::bindings::{fallback, lifecycle, rollback, threshold, types};
 use crate::record::Output;
 use backstop_core::fault::FailureClasses;
 use backstop_core::input::RequestFacts;
-use backstop_core::plan::{Action, CallStep, Plan, RaceStep, Step};
+use backstop_core::plan::{Action, CallStep, Plan, PlanOptions, RaceStep, Step};
 use backstop_core::rollout::{Assessment, Directive};
 use backstop_core::text::{REASON_BYTES_MAX, sanitize};
 use backstop_core::verdict::{Outcome, Verdict};
@@ -29,12 +29,15 @@ pub(crate) fn abstention(abstention: types::Abstention) -> String {
 /// Names are taken from `request` where it has them, which it nearly always
 /// does: records are kept by the thousand, and a name that they share is not
 /// allocated, and later freed, for each.
-pub(crate) fn plan(plan: fallback::Plan, request: &RequestFacts) -> Output {
+pub(crate) fn plan(plan: fallback::Plan, options: PlanOptions, request: &RequestFacts) -> Output {
     let steps = plan.steps.into_iter().map(|step| Step {
         action: action(step.action, request),
         reason: reason(step.reason),
     });
-    Output::Plan(Arc::new(Plan::from(steps.collect::<Vec<_>>())))
+    Output::Plan(Arc::new(Plan {
+        steps: steps.collect(),
+        options,
+    }))
 }
 
 fn action(action: fallback::Action, request: &RequestFacts) -> Action {
@@ -82,7 +85,7 @@ fn call(step: fallback::CallStep, request: &RequestFacts) -> CallStep {
     }
 }
 
-fn failure_classes(set: types::FailureClasses) -> FailureClasses {
+pub(crate) fn failure_classes(set: types::FailureClasses) -> FailureClasses {
     // One bit for each class, in the order of the contract; the test below
     // holds the two orders together.
     FailureClasses::from_bits(set.as_array()[0] as u16)

@@ -393,7 +393,7 @@ mod tests {
             (
                 Kind::ContractVersion {
                     found: "0.2.0".to_owned(),
-                    offered: "0.1.0",
+                    offered: crate::contract::VERSION,
                 },
                 None,
             ),

@@ -6,6 +6,7 @@
 use crate::bindings::{
     AnswerHandle, RequestHandle, RolloutHandle, fallback, rollback, threshold, types,
 };
+use crate::contract;
 use crate::convert::Returned;
 use crate::error::{ActivationErrorKind, SandboxError};
 use crate::record::DecisionPoint;
@@ -13,8 +14,8 @@ use crate::reset;
 use crate::run::{Allowance, Epoch, Guest, Path, arm};
 use crate::run_state::RunState;
 use wasmtime::component::{
-    Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower,
-    Resource, TypedFunc,
+    ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Lower, Resource,
+    TypedFunc,
 };
 use wasmtime::{Engine, Store};
 
@@ -34,11 +35,11 @@ impl Image {
     /// not yet checked; see [`Image::check_types`].
     pub(crate) fn new(pre: InstancePre<RunState>, path: Path) -> Self {
         let component = pre.component();
-        let point = |interface, function| export(component, interface, function);
+        let point = |interface, function| contract::export(component, interface, function);
         Image {
-            fallback: point("backstop:policy/fallback@0.1.0", "decide"),
-            threshold: point("backstop:policy/threshold@0.1.0", "judge"),
-            rollback: point("backstop:policy/rollback@0.1.0", "assess"),
+            fallback: point("fallback", "decide"),
+            threshold: point("threshold", "judge"),
+            rollback: point("rollback", "assess"),
             reset: None,
             path,
             pre,
@@ -171,17 +172,6 @@ const RESET_FUEL: u64 = 10_000_000;
 /// some KiB, a call of a model has a body of up to 256 KiB, and strings count
 /// several times while they are checked.
 const HOSTCALL_BYTES_MAX: usize = 4 << 20;
-
-/// An export inside an exported interface.
-pub(crate) fn export(
-    component: &Component,
-    interface: &str,
-    function: &str,
-) -> Option<ComponentExportIndex> {
-    let (_, interface) = component.get_export(None, interface)?;
-    let (_, function) = component.get_export(Some(&interface), function)?;
-    Some(function)
-}
 
 fn check<P, R>(
     store: &mut Store<RunState>,

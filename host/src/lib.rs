@@ -57,7 +57,7 @@
 //! let request = RequestFacts {
 //!     route: "chat".into(),
 //!     candidates: ["large", "small"]
-//!         .map(|model| Candidate { model: model.into(), breaker: BreakerState::Closed, healthy: true })
+//!         .map(|model| Candidate { model: model.into(), breaker: BreakerState::Closed, healthy: true, ..Candidate::default() })
 //!         .to_vec(),
 //!     rules: Arc::new(["sorry".into()]),
 //!     has_review: false,
@@ -66,6 +66,7 @@
 //!     tags: Vec::new(),
 //!     body_bytes: 120,
 //!     body: None,
+//!     ..RequestFacts::default()
 //! };
 //! let default = Arc::new(Plan::from(vec![Step { action: Action::Rules("sorry".into()), reason: "no policy".into() }]));
 //! let decision = host.decide_fallback(&policy, Arc::new(request), &default).await;
@@ -94,6 +95,7 @@ mod bindings;
 mod cache;
 mod capability;
 mod complexity;
+mod contract;
 mod convert;
 mod engine;
 mod error;

@@ -7,11 +7,12 @@
 
 use crate::bindings::lifecycle;
 use crate::cache::CodeCache;
-use crate::capability::{self, INPUT_INTERFACES};
+use crate::capability::{self, OPEN_INTERFACES};
 use crate::complexity;
+use crate::contract;
 use crate::convert::{self, Description};
 use crate::error::{ActivationErrorKind as Kind, SandboxError, SettingsProblem};
-use crate::image::{Image, export};
+use crate::image::Image;
 use crate::options::{Grants, Isolation, Limits, PolicyOptions};
 use crate::preinit;
 use crate::record::{DecisionPoint, FailureKind, Input, Moment, RunOutcome};
@@ -32,9 +33,6 @@ use wasmtime::Engine;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker};
 
-/// The version of the contract that this host offers.
-pub(crate) const CONTRACT_VERSION: &str = "0.1.0";
-const LIFECYCLE: &str = "backstop:policy/lifecycle@0.1.0";
 /// Times that guest code runs in one load, each within its own deadline: start,
 /// `describe`, `configure`, start, and a start and a canary call for each point.
 pub(crate) const GUEST_STEPS: u64 = 4 + 2 * DecisionPoint::ALL.len() as u64;
@@ -134,12 +132,13 @@ impl Loader {
         let mut linker = Linker::new(&self.engine);
         capability::link(&mut linker, grants).map_err(failed)?;
         let pre = linker.instantiate_pre(component).map_err(failed)?;
-        let path =
-            if imports(&self.engine, component).any(|name| interface_of(&name) == Some("models")) {
-                Path::Waiting
-            } else {
-                Path::Synchronous
-            };
+        let path = if imports(&self.engine, component)
+            .any(|name| contract::interface(&name) == Some("models"))
+        {
+            Path::Waiting
+        } else {
+            Path::Synchronous
+        };
         Ok(Image::new(pre, path))
     }
 
@@ -245,12 +244,6 @@ fn imports(engine: &Engine, component: &Component) -> impl Iterator<Item = Strin
     imports.into_iter()
 }
 
-/// The interface's name, for names of this contract in this version.
-fn interface_of(name: &str) -> Option<&str> {
-    name.strip_prefix("backstop:policy/")?
-        .strip_suffix("@0.1.0")
-}
-
 /// Checks what the component imports and exports.
 fn check_world(engine: &Engine, component: &Component, grants: &Grants) -> Result<(), Kind> {
     let exports: Vec<String> = component
@@ -263,31 +256,31 @@ fn check_world(engine: &Engine, component: &Component, grants: &Grants) -> Resul
         .chain(exports.iter().cloned())
         .collect();
     for name in &names {
-        if let Some((_, version)) = name
-            .strip_prefix("backstop:policy/")
-            .and_then(|name| name.split_once('@'))
-            && version != CONTRACT_VERSION
+        if let Some((_, version)) = contract::parse(name)
+            && !contract::accepts(version)
         {
             return Err(Kind::ContractVersion {
                 found: version.to_owned(),
-                offered: CONTRACT_VERSION,
+                offered: contract::VERSION,
             });
         }
     }
     check_imports(engine, component, grants)?;
     let lifecycle = ["describe", "configure"]
         .iter()
-        .all(|function| export(component, LIFECYCLE, function).is_some());
+        .all(|function| contract::export(component, "lifecycle", function).is_some());
     if !lifecycle {
         return Err(Kind::World {
-            missing: LIFECYCLE.to_owned(),
+            missing: contract::name("lifecycle"),
             exports,
         });
     }
-    let points = ["fallback", "threshold", "rollback"]
-        .map(|point| format!("backstop:policy/{point}@{CONTRACT_VERSION}"));
-    if !exports.iter().any(|export| points.contains(export)) {
-        let missing = "backstop:policy/{fallback,threshold,rollback}@0.1.0".to_owned();
+    let is_point = |export: &String| {
+        contract::interface(export)
+            .is_some_and(|interface| ["fallback", "threshold", "rollback"].contains(&interface))
+    };
+    if !exports.iter().any(is_point) {
+        let missing = contract::name("{fallback,threshold,rollback}");
         return Err(Kind::World { missing, exports });
     }
     Ok(())
@@ -298,10 +291,10 @@ fn check_imports(engine: &Engine, component: &Component, grants: &Grants) -> Res
     let mut missing = Vec::new();
     for (name, item) in component.component_type().imports(engine) {
         let name = name.to_string();
-        let known =
-            interface_of(&name).filter(|_| matches!(item.ty, ComponentItem::ComponentInstance(_)));
+        let known = contract::interface(&name)
+            .filter(|_| matches!(item.ty, ComponentItem::ComponentInstance(_)));
         match known {
-            Some(interface) if INPUT_INTERFACES.contains(&interface) => {}
+            Some(interface) if OPEN_INTERFACES.contains(&interface) => {}
             Some(interface) => match capability::granted(interface, grants) {
                 Some((_, true)) => {}
                 Some((grant, false)) => {
@@ -386,7 +379,7 @@ where
     P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower + Send + Sync,
     R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift + Send + Sync + 'static,
 {
-    let index = export(component, LIFECYCLE, function)
+    let index = contract::export(component, "lifecycle", function)
         .ok_or_else(|| wasmtime::Error::msg(format!("the policy does not export `{function}`")))?;
     let typed = guest
         .instance
@@ -411,6 +404,7 @@ fn canary_input(point: DecisionPoint) -> Input {
                     model: name(model),
                     breaker: BreakerState::Closed,
                     healthy: true,
+                    ..Candidate::default()
                 })
                 .to_vec(),
             rules: Arc::new([name("canary-rules")]),
@@ -420,6 +414,7 @@ fn canary_input(point: DecisionPoint) -> Input {
             tags: Vec::new(),
             body_bytes: 2,
             body: None,
+            ..RequestFacts::default()
         })
     };
     match point {

@@ -248,8 +248,9 @@ async fn call(
         Input::Fallback(facts) => {
             type F = (Returned<fallback::Plan>,);
             let (plan,) = invoke::<_, F>(image, guest, index, (context, request), left).await?;
+            let options = std::mem::take(&mut guest.store.data_mut().plan_options);
             Ok(plan
-                .map(|plan| convert::plan(plan, facts))
+                .map(|plan| convert::plan(plan, options, facts))
                 .map_err(convert::abstention))
         }
         Input::Threshold(..) => {

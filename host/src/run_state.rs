@@ -10,6 +10,7 @@ use crate::record::{HostCall, Input};
 use crate::replay::ReplayCursor;
 use crate::services::Services;
 use backstop_core::input::{AnswerFacts, RequestFacts, RolloutFacts};
+use backstop_core::plan::PlanOptions;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::ResourceLimiter;
@@ -69,6 +70,8 @@ pub(crate) struct RunState {
     pub(crate) mode: Mode,
     /// What is asked; none while loading.
     pub(crate) input: Option<Input>,
+    /// What a `fallback` policy asks for besides its plan.
+    pub(crate) plan_options: PlanOptions,
     /// Answers to the policy's own calls of models.
     pub(crate) own_answers: Vec<Arc<AnswerFacts>>,
     pub(crate) policy: Arc<str>,
@@ -100,6 +103,7 @@ impl RunState {
         RunState {
             mode: Mode::Loading,
             input: None,
+            plan_options: PlanOptions::default(),
             own_answers: Vec::new(),
             policy,
             grants,
@@ -133,6 +137,7 @@ impl RunState {
         }
         self.mode = mode;
         self.input = Some(input);
+        self.plan_options = PlanOptions::default();
         self.own_answers.clear();
         self.now_ms = now_ms;
         self.deadline = deadline;

@@ -1,8 +1,12 @@
 //! Files that are no policy for this host: refused, each with its own words.
 
+use backstop::core::plan::Action;
+use backstop::record::DecidedBy;
 use backstop::{ActivationErrorKind, Grants, Host, HostOptions, PolicyOptions};
+use backstop_tests::facts;
 use backstop_tests::guest::{HOSTILE, component};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 async fn refusal(bytes: &[u8], options: PolicyOptions) -> (ActivationErrorKind, String) {
     let host = Host::builder().build().unwrap();
@@ -87,7 +91,7 @@ async fn a_component_of_another_world_is_refused() {
     says(
         &component("(component)"),
         &[
-            "does not export `backstop:policy/lifecycle@0.1.0`",
+            "does not export `backstop:policy/lifecycle@0.1.1`",
             "another world",
         ],
     )
@@ -111,7 +115,7 @@ async fn a_component_built_against_another_version_is_refused() {
         &newer,
         &[
             "backstop:policy@0.2.0",
-            "this host offers `0.1.0`",
+            "this host offers `0.1.1`",
             "rebuild",
         ],
     )
@@ -129,7 +133,7 @@ async fn an_import_that_is_not_granted_is_refused_with_the_grant_that_would_allo
     };
     let (_, text) = refusal(HOSTILE, options).await;
     for part in [
-        "backstop:policy/models@0.1.0",
+        "backstop:policy/models@0.1.1",
         "`grants.models`",
         "`grants.state`",
         "`grants.log`",
@@ -167,8 +171,8 @@ async fn a_guest_that_loops_in_its_start_function_is_stopped() {
             (component $exports (import "f" (func $f))
                 (export "describe" (func $f)) (export "configure" (func $f)) (export "decide" (func $f)))
             (instance $exports (instantiate $exports (with "f" (func $f))))
-            (export "backstop:policy/lifecycle@0.1.0" (instance $exports))
-            (export "backstop:policy/fallback@0.1.0" (instance $exports)))"#,
+            (export "backstop:policy/lifecycle@0.1.1" (instance $exports))
+            (export "backstop:policy/fallback@0.1.1" (instance $exports)))"#,
     );
     let mut options = PolicyOptions::default();
     options.limits.load_deadline_ms = 100;
@@ -283,4 +287,26 @@ async fn a_component_that_takes_too_long_to_compile_holds_nobody_up() {
         matches!(kind, ActivationErrorKind::World { .. }),
         "{kind:?}"
     );
+}
+
+/// The demo's policy as it was built for the first version of the contract.
+const BACKUP_FIRST_0_1_0: &[u8] = include_bytes!("../released/backup-first-0.1.0.wasm");
+
+#[tokio::test]
+async fn a_component_of_an_earlier_contract_decides_as_before() {
+    let host = Host::builder().build().unwrap();
+    host.activate("policy", BACKUP_FIRST_0_1_0, PolicyOptions::default())
+        .await
+        .unwrap();
+    let policy = host.policy("policy").unwrap();
+    let request = facts::request();
+    let last = request.candidates.last().unwrap().model.clone();
+    let decision = host
+        .decide_fallback(&policy, Arc::new(request), &facts::default_plan())
+        .await;
+    assert_eq!(decision.record.decided_by, DecidedBy::Policy);
+    let Action::Call(first) = &decision.value.steps[0].action else {
+        panic!("{:?}", decision.value);
+    };
+    assert_eq!(first.model, last);
 }

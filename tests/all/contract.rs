@@ -142,7 +142,7 @@ fn the_reference_page_is_up_to_date() {
 }
 
 /// The reading order of the page.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "lifecycle",
     "fallback",
     "threshold",
@@ -151,6 +151,7 @@ const ORDER: [&str; 13] = [
     "requests",
     "answers",
     "rollouts",
+    "delivery",
     "metrics",
     "models",
     "state",

@@ -3,6 +3,7 @@
 //! The guest is `tests/guests/hostile`, whose settings say what it does. Each
 //! module below holds the host to one part of its promise.
 
+mod besides;
 mod consequences;
 mod denied;
 mod refused;

@@ -14,6 +14,7 @@ pub fn request() -> RequestFacts {
         model: model.into(),
         breaker: BreakerState::Closed,
         healthy: true,
+        ..Candidate::default()
     };
     RequestFacts {
         route: "chat".into(),
@@ -25,6 +26,7 @@ pub fn request() -> RequestFacts {
         tags: Vec::new(),
         body_bytes: 11,
         body: Some("a question?".into()),
+        ..RequestFacts::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The bench: one configured policy in its scripted world.
 
+use super::world::delivery::Delivery;
 use super::world::{self, Grants, Measured, Reading, World};
 use super::{AnswerScript, check_assessment, check_plan, check_verdict};
 use crate::bindings::base::exports::backstop::policy::lifecycle::Description;
@@ -86,6 +87,7 @@ pub struct Bench<P> {
     policy: P,
     world: World,
     ctx: Context,
+    delivery: Delivery,
 }
 
 impl<P: Exported> Bench<P> {
@@ -114,7 +116,12 @@ impl<P: Exported> Bench<P> {
             seed: 0,
             time_left_us: TIME_LEFT_US,
         };
-        Ok(Self { policy, world, ctx })
+        Ok(Self {
+            policy,
+            world,
+            ctx,
+            delivery: Delivery::default(),
+        })
     }
 
     /// What the policy says about itself: the name, version, summary and JSON
@@ -153,7 +160,10 @@ impl<P: Exported> Bench<P> {
         P: Fallback,
     {
         let request = request.into();
-        let plan = self.run(|policy, ctx| policy.decide(ctx, &request))?;
+        self.world.delivery = Some(Delivery::default());
+        let planned = self.run(|policy, ctx| policy.decide(ctx, &request));
+        self.delivery = self.world.delivery.take().unwrap_or_default();
+        let plan = planned?;
         refuse(check_plan(&plan, &request), &plan);
         Ok(plan)
     }
@@ -380,6 +390,11 @@ impl<P> Bench<P> {
     /// What the last decision logged, at most 32 lines.
     pub fn log(&self) -> &[(Level, String)] {
         &self.world.log
+    }
+
+    /// What the last plan's policy asked for besides.
+    pub fn delivery(&self) -> &Delivery {
+        &self.delivery
     }
 
     /// The incidents that the last decision raised.

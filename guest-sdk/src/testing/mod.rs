@@ -17,5 +17,7 @@ pub(crate) mod world;
 pub use bench::{Bench, Incident};
 pub use check::{check_assessment, check_plan, check_verdict, outline};
 pub use script::{AnswerScript, RequestScript, RolloutScript, answer, request, rollout};
+pub use world::delivery::Delivery;
+pub use world::requests::Load;
 
 pub use serde_json::{Value, json};

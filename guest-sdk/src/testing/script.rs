@@ -1,6 +1,6 @@
 //! Scripted inputs: a request, an answer, a rollout.
 
-use super::world;
+use super::world::{self, requests::Load};
 use crate::{
     Answer, Attempt, BreakerState, Candidate, FailureClass, FinishReason, Request, Rollout, Score,
     Stage,
@@ -108,6 +108,18 @@ impl RequestScript {
         self
     }
 
+    /// Milliseconds until the caller's deadline.
+    pub fn time_left_ms(mut self, ms: u32) -> Self {
+        self.0.time_left_ms = Some(ms);
+        self
+    }
+
+    /// How the model of this name is just now.
+    pub fn load(mut self, model: &str, load: Load) -> Self {
+        self.0.loads.push((model.to_owned(), load));
+        self
+    }
+
     /// A fact that the route exposes.
     pub fn tag(mut self, name: &str, value: &str) -> Self {
         self.0.tags.push((name.to_owned(), value.to_owned()));
@@ -188,6 +200,19 @@ impl AnswerScript {
     /// The caller already has the answer.
     pub fn delivered(mut self) -> Self {
         self.0.delivered = true;
+        self
+    }
+
+    /// It is the beginning of a stream that goes on and that nobody has seen.
+    pub fn partial(mut self) -> Self {
+        self.0.partial = true;
+        self
+    }
+
+    /// It was a stream: milliseconds to its first token, and its tokens so far.
+    pub fn streamed(mut self, first_token_ms: u32, tokens: u32) -> Self {
+        self.0.first_token_ms = Some(first_token_ms);
+        self.0.tokens = Some(tokens);
         self
     }
 

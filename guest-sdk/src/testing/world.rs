@@ -6,6 +6,7 @@
 //! nothing is granted and nothing is known.
 
 pub(crate) mod answers;
+pub(crate) mod delivery;
 pub(crate) mod incident;
 pub(crate) mod log;
 pub(crate) mod metrics;
@@ -57,6 +58,8 @@ pub(crate) struct World {
     pub(crate) numbers: BTreeMap<String, Entry<i64>>,
     pub(crate) log: Vec<(raw::log::Level, String)>,
     pub(crate) incidents: Vec<super::Incident>,
+    /// There while a policy plans.
+    pub(crate) delivery: Option<delivery::Delivery>,
 }
 
 impl Default for World {
@@ -76,6 +79,7 @@ impl Default for World {
             numbers: BTreeMap::new(),
             log: Vec::new(),
             incidents: Vec::new(),
+            delivery: None,
         }
     }
 }

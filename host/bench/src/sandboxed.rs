@@ -85,6 +85,7 @@ impl Backstop {
                     BreakerState::Open
                 },
                 healthy: *healthy,
+                ..Candidate::default()
             });
         let request = RequestFacts {
             route: "chat".into(),
@@ -96,6 +97,7 @@ impl Backstop {
             tags: Vec::new(),
             body_bytes: 512,
             body: None,
+            ..RequestFacts::default()
         };
         self.runtime.block_on(self.host.decide_fallback(
             &self.policy,

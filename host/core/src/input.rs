@@ -50,6 +50,37 @@ pub struct Candidate {
     pub breaker: BreakerState,
     /// False when a probe or an operator says that it is down.
     pub healthy: bool,
+    /// Calls under way on this host.
+    #[serde(default)]
+    pub in_flight: u32,
+    /// How many may be under way at once; none without a limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Requests that wait for a place.
+    #[serde(default)]
+    pub queued: u32,
+    /// Milliseconds until its breaker may let a call pass, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_in_ms: Option<u32>,
+    /// Tokens of its context window, where the operator said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u32>,
+}
+
+impl Default for Candidate {
+    /// A model without a name that can be called.
+    fn default() -> Self {
+        Candidate {
+            model: Arc::default(),
+            breaker: BreakerState::Closed,
+            healthy: true,
+            in_flight: 0,
+            limit: None,
+            queued: 0,
+            retry_in_ms: None,
+            context_tokens: None,
+        }
+    }
 }
 
 /// One earlier attempt at the request.
@@ -78,6 +109,9 @@ pub struct RequestFacts {
     pub streaming: bool,
     /// Attempts made so far, oldest first.
     pub attempts: Vec<Attempt>,
+    /// Milliseconds until the caller's deadline, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_left_ms: Option<u32>,
     /// Facts that the route's configuration exposes, by name.
     pub tags: Vec<(Arc<str>, String)>,
     /// Size of the body in bytes.

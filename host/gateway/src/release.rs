@@ -237,6 +237,7 @@ impl Model {
             model: self.spec.name.clone(),
             breaker,
             healthy: self.healthy(),
+            ..Candidate::default()
         }
     }
 

@@ -10,7 +10,7 @@ use crate::bindings::{
 use crate::record::HostCall;
 use crate::run_state::{Mode, RunState};
 use backstop_core::fault::FailureClass;
-use backstop_core::input::{BreakerState, FinishReason, RolloutStage};
+use backstop_core::input::{BreakerState, Candidate, FinishReason, RolloutStage};
 use backstop_core::text::cut;
 use std::sync::Arc;
 use wasmtime::Result;
@@ -79,6 +79,37 @@ impl requests::HostRequest for RunState {
         Ok(tags
             .find(|(known, _)| **known == *name)
             .map(|(_, value)| shown(value)))
+    }
+
+    fn time_left_ms(&mut self, _: Resource<RequestHandle>) -> Result<Option<u32>> {
+        self.enter("request.time-left-ms")?;
+        Ok(self.request()?.time_left_ms)
+    }
+
+    fn in_flight(&mut self, _: Resource<RequestHandle>, model: String) -> Result<u32> {
+        self.enter("request.in-flight")?;
+        Ok(self.candidate(&model)?.map_or(0, |found| found.in_flight))
+    }
+
+    fn limit(&mut self, _: Resource<RequestHandle>, model: String) -> Result<Option<u32>> {
+        self.enter("request.limit")?;
+        Ok(self.candidate(&model)?.and_then(|found| found.limit))
+    }
+
+    fn queued(&mut self, _: Resource<RequestHandle>, model: String) -> Result<u32> {
+        self.enter("request.queued")?;
+        Ok(self.candidate(&model)?.map_or(0, |found| found.queued))
+    }
+
+    fn retry_in_ms(&mut self, _: Resource<RequestHandle>, model: String) -> Result<Option<u32>> {
+        self.enter("request.retry-in-ms")?;
+        Ok(self.candidate(&model)?.and_then(|found| found.retry_in_ms))
+    }
+
+    fn context_tokens(&mut self, _: Resource<RequestHandle>, model: String) -> Result<Option<u32>> {
+        self.enter("request.context-tokens")?;
+        let found = self.candidate(&model)?;
+        Ok(found.and_then(|found| found.context_tokens))
     }
 
     fn body_bytes(&mut self, _: Resource<RequestHandle>) -> Result<u64> {
@@ -172,6 +203,21 @@ impl answers::HostAnswer for RunState {
         Ok(self.answer(answer.rep())?.delivered)
     }
 
+    fn partial(&mut self, answer: Resource<AnswerHandle>) -> Result<bool> {
+        self.enter("answer.partial")?;
+        Ok(self.answer(answer.rep())?.partial)
+    }
+
+    fn first_token_ms(&mut self, answer: Resource<AnswerHandle>) -> Result<Option<u32>> {
+        self.enter("answer.first-token-ms")?;
+        Ok(self.answer(answer.rep())?.first_token_ms)
+    }
+
+    fn tokens(&mut self, answer: Resource<AnswerHandle>) -> Result<Option<u32>> {
+        self.enter("answer.tokens")?;
+        Ok(self.answer(answer.rep())?.tokens)
+    }
+
     fn body_bytes(&mut self, answer: Resource<AnswerHandle>) -> Result<u64> {
         self.enter("answer.body-bytes")?;
         Ok(self.answer(answer.rep())?.body_bytes)
@@ -187,6 +233,14 @@ impl answers::HostAnswer for RunState {
 
     fn drop(&mut self, _: Resource<AnswerHandle>) -> Result<()> {
         Ok(())
+    }
+}
+
+impl RunState {
+    /// The candidate of this name.
+    fn candidate(&self, model: &str) -> Result<Option<&Candidate>> {
+        let mut candidates = self.request()?.candidates.iter();
+        Ok(candidates.find(|candidate| &*candidate.model == model))
     }
 }
 

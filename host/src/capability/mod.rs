@@ -1,11 +1,12 @@
 //! Host functions: one file per interface of the contract.
 //!
 //! The interfaces `requests`, `answers` and `rollouts` are answered from the
-//! decision's input and always linked. The others are linked only for policies
+//! decision's input and, like `delivery`, always linked. The others are linked only for policies
 //! that were granted them ([`link`]), and each call is held against the grant
 //! again. Host functions never panic on what a guest passes, never wait except
 //! in `models`, and put every exchange into the transcript.
 
+mod delivery;
 mod incident;
 mod input;
 mod log;
@@ -39,7 +40,8 @@ pub(crate) fn granted(interface: &str, grants: &Grants) -> Option<(&'static str,
 }
 
 /// Interfaces that are always linked.
-pub(crate) const INPUT_INTERFACES: [&str; 4] = ["types", "requests", "answers", "rollouts"];
+pub(crate) const OPEN_INTERFACES: [&str; 5] =
+    ["types", "requests", "answers", "rollouts", "delivery"];
 
 /// Links what is granted.
 ///
@@ -53,6 +55,7 @@ pub(crate) fn link(linker: &mut Linker<RunState>, grants: &Grants) -> wasmtime::
     wit::requests::add_to_linker::<_, Host>(linker, state)?;
     wit::answers::add_to_linker::<_, Host>(linker, state)?;
     wit::rollouts::add_to_linker::<_, Host>(linker, state)?;
+    wit::delivery::add_to_linker::<_, Host>(linker, state)?;
     if !grants.metrics.is_empty() {
         wit::metrics::add_to_linker::<_, Host>(linker, state)?;
     }

@@ -36,6 +36,7 @@ fn request() -> Arc<RequestFacts> {
         model: model.into(),
         breaker: BreakerState::Closed,
         healthy: true,
+        ..Candidate::default()
     };
     Arc::new(RequestFacts {
         route: "chat".into(),
@@ -47,6 +48,7 @@ fn request() -> Arc<RequestFacts> {
         tags: Vec::new(),
         body_bytes: 0,
         body: None,
+        ..RequestFacts::default()
     })
 }
 

@@ -18,6 +18,9 @@ pub(crate) struct Answer {
     pub(crate) finish_reason: Option<FinishReason>,
     pub(crate) latency_ms: u32,
     pub(crate) delivered: bool,
+    pub(crate) partial: bool,
+    pub(crate) first_token_ms: Option<u32>,
+    pub(crate) tokens: Option<u32>,
     pub(crate) body: Option<String>,
     /// The answer to a call of the policy's own.
     pub(crate) own: bool,
@@ -56,6 +59,15 @@ impl Answer {
     }
     pub(crate) fn delivered(&self) -> bool {
         self.delivered
+    }
+    pub(crate) fn partial(&self) -> bool {
+        self.partial
+    }
+    pub(crate) fn first_token_ms(&self) -> Option<u32> {
+        self.first_token_ms
+    }
+    pub(crate) fn tokens(&self) -> Option<u32> {
+        self.tokens
     }
     pub(crate) fn body_bytes(&self) -> u64 {
         self.body.as_ref().map_or(0, |body| body.len() as u64)

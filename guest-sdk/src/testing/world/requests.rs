@@ -12,11 +12,50 @@ pub(crate) struct Request {
     pub(crate) has_review: bool,
     pub(crate) streaming: bool,
     pub(crate) attempts: Vec<Attempt>,
+    pub(crate) time_left_ms: Option<u32>,
+    pub(crate) loads: Vec<(String, Load)>,
     pub(crate) tags: Vec<(String, String)>,
     pub(crate) body: Option<String>,
 }
 
+/// How a scripted model is just now.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    /// Calls under way.
+    pub in_flight: u32,
+    /// How many may be under way at once.
+    pub limit: Option<u32>,
+    /// Requests that wait for a place.
+    pub queued: u32,
+    /// Milliseconds until its breaker may let a call pass.
+    pub retry_in_ms: Option<u32>,
+    /// Tokens of its context window.
+    pub context_tokens: Option<u32>,
+}
+
 impl Request {
+    fn load(&self, model: &str) -> Load {
+        let found = self.loads.iter().find(|(name, _)| name == model);
+        found.map(|(_, load)| load.clone()).unwrap_or_default()
+    }
+    pub(crate) fn time_left_ms(&self) -> Option<u32> {
+        self.time_left_ms
+    }
+    pub(crate) fn in_flight(&self, model: &str) -> u32 {
+        self.load(model).in_flight
+    }
+    pub(crate) fn limit(&self, model: &str) -> Option<u32> {
+        self.load(model).limit
+    }
+    pub(crate) fn queued(&self, model: &str) -> u32 {
+        self.load(model).queued
+    }
+    pub(crate) fn retry_in_ms(&self, model: &str) -> Option<u32> {
+        self.load(model).retry_in_ms
+    }
+    pub(crate) fn context_tokens(&self, model: &str) -> Option<u32> {
+        self.load(model).context_tokens
+    }
     pub(crate) fn route(&self) -> String {
         self.route.clone()
     }

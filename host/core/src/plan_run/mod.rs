@@ -412,7 +412,11 @@ impl PlanRun {
         random: f64,
     ) -> Option<Call> {
         let limits = self.options.retry;
-        let allowed = self.call_step(id)?.retries.min(limits.retries_max);
+        let asked = match self.plan.options.retries_after(class) {
+            Some(retries) => retries,
+            None => self.call_step(id)?.retries,
+        };
+        let allowed = asked.min(limits.retries_max);
         if id.retry >= u32::from(allowed) || !WORTH_REPEATING.contains(class) {
             return None;
         }

@@ -89,6 +89,27 @@ fn an_accepted_answer_is_delivered() {
 }
 
 #[test]
+fn a_policy_may_ask_for_other_repetitions_after_some_failures() {
+    let mut plan = Plan::from(vec![Step {
+        action: Action::Call(call("a", 1)),
+        reason: String::new(),
+    }]);
+    let limited = FailureClasses::NONE.with(FailureClass::RateLimit);
+    plan.options.retries = vec![(FailureClasses::ALL, 0), (limited, 2)];
+    for (class, repeats) in [(FailureClass::RateLimit, 2), (FailureClass::Overload, 0)] {
+        let mut run = PlanRun::new(Arc::new(plan.clone()), options());
+        let mut next = run.begin(NOW);
+        let mut calls = 0;
+        while let Move::Call(call) = next {
+            calls += 1;
+            next = run.told(call.id, failed(class), NOW, 0.5);
+        }
+        assert_eq!(calls, 1 + repeats, "{class}");
+        assert_eq!(next, Move::Exhausted(Exhausted::Failed(class)));
+    }
+}
+
+#[test]
 fn a_delivery_that_breaks_off_is_followed_by_the_next_step() {
     let mut run = run(vec![
         Action::Call(call("a", 2)),

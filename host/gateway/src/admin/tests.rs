@@ -280,6 +280,7 @@ impl Kit {
                 model: "m".into(),
                 breaker: BreakerState::Closed,
                 healthy: true,
+                ..Candidate::default()
             }],
             rules: Arc::from([]),
             has_review: true,
@@ -288,6 +289,7 @@ impl Kit {
             tags: Vec::new(),
             body_bytes: 2,
             body: None,
+            ..RequestFacts::default()
         };
         let default = Arc::new(Plan::from(vec![Step {
             action: Action::Review { note: "n".into() },

@@ -300,6 +300,7 @@ fn facts_of(route: &Route) -> RequestFacts {
         model: model.name.clone(),
         breaker: Default::default(),
         healthy: true,
+        ..Candidate::default()
     };
     RequestFacts {
         route: route.name.clone(),
@@ -311,6 +312,7 @@ fn facts_of(route: &Route) -> RequestFacts {
         tags: Vec::new(),
         body_bytes: 0,
         body: None,
+        ..RequestFacts::default()
     }
 }
 

@@ -102,6 +102,7 @@ impl Ask {
             } else {
                 None
             },
+            ..RequestFacts::default()
         });
         Ask {
             route,

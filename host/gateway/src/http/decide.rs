@@ -249,6 +249,7 @@ fn request(gateway: &Gateway, route: Option<&Route>, input: RequestInput) -> Arc
                 model: candidate.model,
                 breaker: candidate.breaker,
                 healthy: candidate.healthy,
+                ..Candidate::default()
             })
             .collect()
     };
@@ -270,6 +271,7 @@ fn request(gateway: &Gateway, route: Option<&Route>, input: RequestInput) -> Arc
             .body_bytes
             .unwrap_or_else(|| input.body.as_ref().map_or(0, |body| body.len() as u64)),
         body: input.body,
+        ..RequestFacts::default()
     })
 }
 

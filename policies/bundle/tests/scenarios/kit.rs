@@ -143,6 +143,7 @@ pub(crate) fn request() -> RequestFacts {
         model: model.into(),
         breaker: BreakerState::Closed,
         healthy: true,
+        ..Candidate::default()
     };
     RequestFacts {
         route: "chat".into(),
@@ -154,6 +155,7 @@ pub(crate) fn request() -> RequestFacts {
         tags: Vec::new(),
         body_bytes: 0,
         body: None,
+        ..RequestFacts::default()
     }
 }
 

@@ -121,6 +121,7 @@ fn any_request(rng: &mut Rng) -> RequestFacts {
             model: format!("model-{n}").into(),
             breaker: breakers[rng.usize(0..breakers.len())],
             healthy: rng.u8(0..5) > 0,
+            ..Candidate::default()
         })
         .collect();
     if rng.bool() {

@@ -4,8 +4,9 @@
 //! the host to them.
 
 use backstop_sdk::{
-    Abstain, Answer, Assessment, CallStep, Context, Fallback, Plan, Policy, Problems, Request,
-    Rollback, Rollout, Threshold, Verdict, export, log, metrics, models, settings, state,
+    Abstain, Answer, Assessment, CallStep, Context, FailureClasses, Fallback, Plan, Policy,
+    Problems, Request, Rollback, Rollout, Threshold, Verdict, delivery, export, log, metrics,
+    models, settings, state,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -115,6 +116,44 @@ impl Fallback for Hostile {
                 let before = DECISIONS.fetch_add(1, Ordering::Relaxed);
                 return Err(Abstain::because(format!("{before}")));
             }
+            "ask-besides" => {
+                let beginning = delivery::Beginning {
+                    tokens: 16,
+                    ms: 900,
+                };
+                delivery::hold(delivery::Hold::Beginning(beginning))?;
+                delivery::after_cut(delivery::AfterCut::Error)?;
+                delivery::retries(FailureClasses::all(), 1)?;
+                delivery::retries(FailureClasses::RATE_LIMIT, 3)?;
+            }
+            "ask-too-much" => {
+                let long = delivery::Beginning { tokens: 1, ms: 0 };
+                let mut found = vec![
+                    delivery::hold(delivery::Hold::Beginning(long)),
+                    delivery::retries(FailureClasses::AUTH, 6),
+                ];
+                found.extend((0..15).map(|_| delivery::retries(FailureClasses::AUTH, 1)));
+                found.retain(Result::is_err);
+                return Err(Abstain::because(format!("{found:?}")));
+            }
+            "tell-load" => {
+                let told = request.candidates().into_iter().map(|candidate| {
+                    let model = &*candidate.model;
+                    (
+                        request.in_flight(model),
+                        request.limit(model),
+                        request.queued(model),
+                        request.retry_in_ms(model),
+                        request.context_tokens(model),
+                    )
+                });
+                let told: Vec<_> = told.collect();
+                let none = request.in_flight("imaginary");
+                return Err(Abstain::because(format!(
+                    "{:?} {told:?} {none}",
+                    request.time_left_ms()
+                )));
+            }
             "unknown-model" => return Ok(Plan::new().call("gpt-imaginary", "why not")),
             "no-steps" => return Ok(Plan::new()),
             "ten-thousand-steps" => {
@@ -151,6 +190,12 @@ impl Threshold for Hostile {
             _ if ctx.now_ms == 0 => 0.5,
             "not-a-number" => f64::NAN,
             "above-one" => 1.5,
+            "ask-besides" => {
+                let asked = delivery::hold(delivery::Hold::Whole);
+                let partial = answer.partial();
+                let pace = (answer.first_token_ms(), answer.tokens());
+                return Err(Abstain::because(format!("{asked:?} {partial} {pace:?}")));
+            }
             "read-body" => {
                 return Err(Abstain::because(format!("{:?}", answer.body(100))));
             }
