@@ -1,7 +1,8 @@
 //! The gateway's own metrics, in OpenMetrics text.
 //!
 //! Counters and histograms are resolved once, when a route, a release or a
-//! policy is set up ([`RouteMetrics`], [`ReleaseMetrics`], [`PolicyMetrics`]);
+//! policy is set up ([`RouteMetrics`], [`ReleaseMetrics`], [`PolicyMetrics`],
+//! each in a file of its own with what it counts);
 //! what a request does with them is an atomic addition, or a short lock for a
 //! histogram. Gauges that mirror a state that somebody else holds (breakers,
 //! shares, revisions, queues) are read from there at each scrape
@@ -14,13 +15,17 @@
 //! Not to be confused with the evidence that policies read: that is the
 //! business of `evidence.rs`.
 
-use crate::telemetry::labels::{One, Three, Two};
+mod policy;
+mod release;
+mod route;
+
+pub use policy::PolicyMetrics;
+pub use release::ReleaseMetrics;
+pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
+
 use backstop::Severity;
-use backstop::record::{DecidedBy, DecisionPoint, DecisionRecord, FailureKind, RunOutcome};
-use backstop_core::fault::FailureClass;
 use backstop_core::input::BreakerState;
-use backstop_core::plan::STEPS_MAX;
-use backstop_core::verdict::Outcome;
+use labels::{One, Three, Two};
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -29,9 +34,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Media type of what [`Telemetry::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -64,207 +67,6 @@ mod labels {
     pub(super) type Three = [(&'static str, String); 3];
 }
 
-/// How a request ended, as its caller saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum RequestOutcome {
-    /// A model's answer was delivered whole.
-    Answered,
-    /// Rules answered.
-    Rules,
-    /// It was sent to review.
-    Review,
-    /// The plan declined it.
-    Refused,
-    /// The request was at fault; this one's error or a provider's was relayed.
-    ClientFault,
-    /// No step of the plan gave an answer.
-    Failed,
-    /// A stream broke off after its first byte.
-    Cut,
-    /// The caller went away.
-    Cancelled,
-}
-
-impl RequestOutcome {
-    /// All outcomes, in the order of their numbers.
-    pub const ALL: [RequestOutcome; 8] = [
-        RequestOutcome::Answered,
-        RequestOutcome::Rules,
-        RequestOutcome::Review,
-        RequestOutcome::Refused,
-        RequestOutcome::ClientFault,
-        RequestOutcome::Failed,
-        RequestOutcome::Cut,
-        RequestOutcome::Cancelled,
-    ];
-
-    /// The name in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RequestOutcome::Answered => "answered",
-            RequestOutcome::Rules => "rules",
-            RequestOutcome::Review => "review",
-            RequestOutcome::Refused => "refused",
-            RequestOutcome::ClientFault => "client-fault",
-            RequestOutcome::Failed => "failed",
-            RequestOutcome::Cut => "cut",
-            RequestOutcome::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// The step that served a request in the end, for counting fallbacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServedBy {
-    /// A step that calls models; counted from 0. Step 0 is no fallback and is
-    /// not counted.
-    Step(usize),
-    /// Rules.
-    Rules,
-    /// Review.
-    Review,
-    /// The plan declined.
-    Refuse,
-}
-
-/// The states of a breaker, in the order of the numbers that the gauge shows.
-const BREAKER_STATES: [BreakerState; 6] = [
-    BreakerState::Closed,
-    BreakerState::HalfOpen,
-    BreakerState::Open,
-    BreakerState::ForcedOpen,
-    BreakerState::Disabled,
-    BreakerState::MetricsOnly,
-];
-
-/// The number of `state` in the gauge: the higher of the first four, the less
-/// passes.
-fn breaker_number(state: BreakerState) -> usize {
-    match state {
-        BreakerState::Closed => 0,
-        BreakerState::HalfOpen => 1,
-        BreakerState::Open => 2,
-        BreakerState::ForcedOpen => 3,
-        BreakerState::Disabled => 4,
-        BreakerState::MetricsOnly => 5,
-    }
-}
-
-/// What one route counts.
-#[derive(Debug)]
-pub struct RouteMetrics {
-    requests: [Counter; RequestOutcome::ALL.len()],
-    duration: Histogram,
-    first_token: Histogram,
-    /// One for each step, then rules, review, refuse.
-    fallbacks: Vec<Counter>,
-    verdicts: [Counter; 3],
-    in_flight: Gauge,
-}
-
-impl RouteMetrics {
-    /// Counts a request that has ended, `took` after it arrived.
-    pub fn request(&self, outcome: RequestOutcome, took: Duration) {
-        self.requests[outcome as usize].inc();
-        self.duration.observe(took.as_secs_f64());
-    }
-
-    /// Notes the time from a request's arrival to the first token of the
-    /// stream that was delivered.
-    pub fn first_token(&self, took: Duration) {
-        self.first_token.observe(took.as_secs_f64());
-    }
-
-    /// Counts which step served a request; the first step is not counted.
-    pub fn served_by(&self, by: ServedBy) {
-        let slot = match by {
-            ServedBy::Step(0) => return,
-            ServedBy::Step(step) => step.min(STEPS_MAX - 1),
-            ServedBy::Rules => STEPS_MAX,
-            ServedBy::Review => STEPS_MAX + 1,
-            ServedBy::Refuse => STEPS_MAX + 2,
-        };
-        self.fallbacks[slot].inc();
-    }
-
-    /// Counts a verdict on an answer.
-    pub fn verdict(&self, outcome: Outcome) {
-        self.verdicts[match outcome {
-            Outcome::Accept => 0,
-            Outcome::Escalate => 1,
-            Outcome::Review => 2,
-        }]
-        .inc();
-    }
-
-    /// Counts a request as in flight until the guard is dropped.
-    pub fn in_flight(self: &Arc<Self>) -> InFlight {
-        self.in_flight.inc();
-        InFlight(self.clone())
-    }
-}
-
-/// Counts one request as in flight while it lives.
-#[derive(Debug)]
-pub struct InFlight(Arc<RouteMetrics>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.dec();
-    }
-}
-
-/// What one release of a model counts.
-#[derive(Debug)]
-pub struct ReleaseMetrics {
-    ok: Counter,
-    failed: Vec<Counter>,
-    transitions: [Counter; BREAKER_STATES.len()],
-}
-
-impl ReleaseMetrics {
-    /// Counts an attempt; none is a success.
-    pub fn attempt(&self, failure: Option<FailureClass>) {
-        match failure {
-            None => self.ok.inc(),
-            Some(class) => self.failed[class as usize].inc(),
-        };
-    }
-
-    /// Counts a change of the breaker's state.
-    pub fn breaker_went(&self, to: BreakerState) {
-        self.transitions[breaker_number(to)].inc();
-    }
-}
-
-/// What one policy counts.
-#[derive(Debug)]
-pub struct PolicyMetrics {
-    /// By decision point, then by who decided.
-    decisions: [[Counter; DECIDED_BY.len()]; DecisionPoint::ALL.len()],
-    failures: [Counter; FAILURE_KINDS.len()],
-    duration: Histogram,
-    fuel: Counter,
-    guest_seconds: Counter<f64, AtomicU64>,
-    host_seconds: Counter<f64, AtomicU64>,
-}
-
-const DECIDED_BY: [(DecidedBy, &str); 4] = [
-    (DecidedBy::Policy, "policy"),
-    (DecidedBy::Previous, "previous"),
-    (DecidedBy::Default, "default"),
-    (DecidedBy::Closed, "closed"),
-];
-
-const FAILURE_KINDS: [FailureKind; 5] = [
-    FailureKind::Trap,
-    FailureKind::Deadline,
-    FailureKind::Memory,
-    FailureKind::InvalidOutput,
-    FailureKind::Load,
-];
-
 const SEVERITIES: [(Severity, &str); 4] = [
     (Severity::Info, "info"),
     (Severity::Warning, "warning"),
@@ -278,47 +80,6 @@ pub fn severity_name(severity: Severity) -> &'static str {
         .iter()
         .find(|(known, _)| *known == severity)
         .map_or("info", |(_, name)| name)
-}
-
-impl PolicyMetrics {
-    /// Counts one decision, and the run of the previous revision inside it.
-    pub fn decision(&self, record: &DecisionRecord) {
-        let by = match record.decided_by {
-            DecidedBy::Policy => 0,
-            DecidedBy::Previous => 1,
-            DecidedBy::Default => 2,
-            DecidedBy::Closed => 3,
-        };
-        let point = match record.input.point() {
-            DecisionPoint::Fallback => 0,
-            DecisionPoint::Threshold => 1,
-            DecisionPoint::Rollback => 2,
-        };
-        self.decisions[point][by].inc();
-        self.run(record);
-        if let Some(previous) = &record.previous {
-            self.run(previous);
-        }
-    }
-
-    fn run(&self, record: &DecisionRecord) {
-        if let RunOutcome::Failed { kind, .. } = &record.outcome {
-            self.failures[match kind {
-                FailureKind::Trap => 0,
-                FailureKind::Deadline => 1,
-                FailureKind::Memory => 2,
-                FailureKind::InvalidOutput => 3,
-                FailureKind::Load => 4,
-            }]
-            .inc();
-        }
-        let guest = Duration::from_nanos(record.cost.guest_ns).as_secs_f64();
-        let host = Duration::from_nanos(record.cost.host_ns).as_secs_f64();
-        self.duration.observe(guest + host);
-        self.guest_seconds.inc_by(guest);
-        self.host_seconds.inc_by(host);
-        self.fuel.inc_by(record.cost.fuel);
-    }
 }
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -450,94 +211,9 @@ impl Telemetry {
         registry.register("records_dropped", "Decision records pushed out of the ring by newer ones", self.records_dropped.clone());
     }
 
-    /// The counters of a route, all at 0 when it is new. Those of one name
-    /// are the same, whenever they were asked for.
-    pub fn route(&self, route: &str) -> Arc<RouteMetrics> {
-        let with = |key, value: String| [("route", route.to_owned()), (key, value)];
-        let mut steps: Vec<String> = (0..STEPS_MAX).map(|step| step.to_string()).collect();
-        steps.extend(["rules", "review", "refuse"].map(str::to_owned));
-        Arc::new(RouteMetrics {
-            requests: RequestOutcome::ALL.map(|outcome| {
-                self.requests
-                    .get_or_create_owned(&with("outcome", outcome.as_str().to_owned()))
-            }),
-            duration: self
-                .request_seconds
-                .get_or_create_owned(&one("route", route)),
-            first_token: self
-                .first_token_seconds
-                .get_or_create_owned(&one("route", route)),
-            fallbacks: steps
-                .into_iter()
-                .map(|step| self.fallbacks.get_or_create_owned(&with("step", step)))
-                .collect(),
-            verdicts: [Outcome::Accept, Outcome::Escalate, Outcome::Review].map(|outcome| {
-                self.verdicts
-                    .get_or_create_owned(&with("outcome", outcome.as_str().to_owned()))
-            }),
-            in_flight: self.in_flight.get_or_create_owned(&one("route", route)),
-        })
-    }
-
     /// Counts a review of a delivered answer that the store did not take.
     pub fn review_lost(&self, route: &str) {
         self.reviews_lost.get_or_create(&one("route", route)).inc();
-    }
-
-    /// The counters of a release of a model.
-    pub fn release(&self, model: &str, release: &str) -> Arc<ReleaseMetrics> {
-        let with = |key, value: &str| {
-            [
-                ("model", model.to_owned()),
-                ("release", release.to_owned()),
-                (key, value.to_owned()),
-            ]
-        };
-        Arc::new(ReleaseMetrics {
-            ok: self.attempts.get_or_create_owned(&with("class", "ok")),
-            failed: FailureClass::ALL
-                .iter()
-                .map(|class| {
-                    self.attempts
-                        .get_or_create_owned(&with("class", class.as_str()))
-                })
-                .collect(),
-            transitions: BREAKER_STATES.map(|to| {
-                self.breaker_transitions
-                    .get_or_create_owned(&with("to", to.as_str()))
-            }),
-        })
-    }
-
-    /// The counters of a policy.
-    pub fn policy(&self, policy: &str) -> Arc<PolicyMetrics> {
-        let time = |place: &str| {
-            self.policy_time
-                .get_or_create_owned(&[("policy", policy.to_owned()), ("place", place.to_owned())])
-        };
-        Arc::new(PolicyMetrics {
-            decisions: DecisionPoint::ALL.map(|point| {
-                DECIDED_BY.map(|(_, by)| {
-                    self.policy_decisions.get_or_create_owned(&[
-                        ("policy", policy.to_owned()),
-                        ("point", point.as_str().to_owned()),
-                        ("decided_by", by.to_owned()),
-                    ])
-                })
-            }),
-            failures: FAILURE_KINDS.map(|kind| {
-                self.policy_failures.get_or_create_owned(&[
-                    ("policy", policy.to_owned()),
-                    ("kind", kind.as_str().to_owned()),
-                ])
-            }),
-            duration: self
-                .policy_seconds
-                .get_or_create_owned(&one("policy", policy)),
-            fuel: self.policy_fuel.get_or_create_owned(&one("policy", policy)),
-            guest_seconds: time("guest"),
-            host_seconds: time("host"),
-        })
     }
 
     /// Notes the end of a reload: whether what serves is what is on disk.
@@ -568,7 +244,7 @@ impl Telemetry {
         for (model, release, state) in &snapshot.breakers {
             self.breaker_state
                 .get_or_create(&[("model", model.clone()), ("release", release.clone())])
-                .set(breaker_number(*state) as i64);
+                .set(release::breaker_number(*state) as i64);
         }
         self.rollout_share.clear();
         for (model, share) in &snapshot.rollout_shares {

@@ -1,11 +1,18 @@
 //! What a scrape shows after what was counted.
 
+use super::release::BREAKER_STATES;
 use super::*;
-use backstop::record::{Cost, Fault, Input, Moment, Output, RevisionRef};
+use backstop::record::{
+    Cost, DecisionRecord, FailureKind, Fault, Input, Moment, Output, RevisionRef, RunOutcome,
+};
 use backstop::{DecidedBy, DecisionId};
+use backstop_core::fault::FailureClass;
 use backstop_core::input::RolloutFacts;
 use backstop_core::input::RolloutStage;
 use backstop_core::rollout::{Assessment, Directive};
+use backstop_core::verdict::Outcome;
+use std::sync::Arc;
+use std::time::Duration;
 
 fn encoded(telemetry: &Telemetry, snapshot: &Snapshot) -> String {
     telemetry.encode(snapshot).unwrap()
