@@ -231,3 +231,35 @@ fn mistakes_in_the_settings_are_all_told() {
         );
     }
 }
+
+#[test]
+fn a_slow_beginning_goes_on_to_the_next_step() {
+    let mut bench = bench(json!({"tokens_per_second_min": 5}));
+    let begun = |ms: u32, tokens| {
+        sure(0.9)
+            .partial()
+            .streamed(100, tokens)
+            .latency_ms(100 + ms)
+    };
+    for (answer, expected) in [
+        (begun(2_000, 5), Outcome::Escalate),
+        (begun(2_000, 11), Outcome::Accept),
+        // Too soon to tell.
+        (begun(100, 1), Outcome::Accept),
+        // Whole, seen already, or the last step: another one would not help.
+        (
+            sure(0.9).streamed(100, 5).latency_ms(2_100),
+            Outcome::Accept,
+        ),
+        (begun(2_000, 5).delivered(), Outcome::Accept),
+        (begun(2_000, 5).step(1, 0), Outcome::Accept),
+    ] {
+        let verdict = verdict(&mut bench, answer.clone());
+        assert_eq!(verdict.outcome, expected, "{answer:?}: {}", verdict.reason);
+    }
+    let reason = verdict(&mut bench, begun(2_000, 5)).reason;
+    assert!(
+        reason.contains("2.000 tokens a second, below 5.000"),
+        "{reason}"
+    );
+}

@@ -6,6 +6,10 @@ use crate::text::{self, decimal};
 use backstop_sdk::metrics::{DriftReading, Proportion};
 use backstop_sdk::{FinishReason, Verdict};
 
+/// Fewest milliseconds over which a pace means something: tokens come in
+/// bursts.
+const PACE_MS_MIN: u32 = 200;
+
 /// What is known about one answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Facts {
@@ -15,6 +19,8 @@ pub struct Facts {
     pub finish_reason: Option<FinishReason>,
     /// Steps of the plan that come after this one.
     pub steps_left: u32,
+    /// Tokens a second of a beginning that nobody has seen; none of others.
+    pub pace: Option<f64>,
     /// True when the caller already has the answer.
     pub delivered: bool,
     /// True when the route has a review queue.
@@ -77,10 +83,31 @@ pub fn quality_matters(settings: &Settings, lines: &Lines<'_>, facts: &Facts) ->
     }) && cut_short(settings, facts).is_none()
 }
 
+/// Tokens a second between the first one and now; none of what is too short to
+/// tell.
+pub fn pace(tokens: u32, first_token_ms: u32, now_ms: u32) -> Option<f64> {
+    let (tokens, ms) = (tokens.checked_sub(1)?, now_ms.checked_sub(first_token_ms)?);
+    (ms >= PACE_MS_MIN).then(|| f64::from(tokens) * 1_000.0 / f64::from(ms))
+}
+
 /// Judges the answer.
 pub fn judge(settings: &Settings, lines: &Lines<'_>, facts: &Facts, quality: &Quality) -> Verdict {
     if let Some((response, why)) = cut_short(settings, facts) {
         return respond(settings, facts, response, why.to_owned());
+    }
+    if let Some(pace) = facts.pace
+        && pace < settings.tokens_per_second_min
+        && facts.steps_left > 0
+        && !facts.delivered
+    {
+        let line = decimal(settings.tokens_per_second_min);
+        let why = [
+            "the stream comes at ",
+            &decimal(pace),
+            " tokens a second, below ",
+            &line,
+        ];
+        return Verdict::escalate(why.concat());
     }
     let Some(confidence) = confidence(facts) else {
         let why = "the answer has no confidence".to_owned();

@@ -59,6 +59,11 @@ impl Threshold for ConfidenceThreshold {
             confidence: answer.confidence(),
             finish_reason: answer.finish_reason(),
             steps_left: answer.steps_left(),
+            pace: if settings.tokens_per_second_min > 0.0 && answer.partial() {
+                pace(answer)
+            } else {
+                None
+            },
             delivered: answer.delivered(),
             has_review: request.has_review(),
         };
@@ -69,6 +74,14 @@ impl Threshold for ConfidenceThreshold {
         };
         Ok(judge::judge(settings, &lines, &facts, &quality))
     }
+}
+
+fn pace(answer: &Answer) -> Option<f64> {
+    judge::pace(
+        answer.tokens()?,
+        answer.first_token_ms()?,
+        answer.latency_ms(),
+    )
 }
 
 impl ConfidenceThreshold {

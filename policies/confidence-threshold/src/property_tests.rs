@@ -42,6 +42,7 @@ prop_compose! {
             without_confidence: responses.2,
             on_length: cuts.0,
             on_content_filter: cuts.1,
+            tokens_per_second_min: 5.0,
             nothing_left: if accept_last { NothingLeft::Accept } else { NothingLeft::LastResort },
             tighten_by,
             accuracy_min: 0.9,
@@ -62,10 +63,11 @@ prop_compose! {
             Just(FinishReason::ContentFilter),
         ]),
         steps_left in 0..3_u32,
+        pace in prop::option::of(0.0..=10.0_f64),
         delivered in any::<bool>(),
         has_review in any::<bool>(),
     ) -> Facts {
-        Facts { confidence, finish_reason, steps_left, delivered, has_review }
+        Facts { confidence, finish_reason, steps_left, pace, delivered, has_review }
     }
 }
 

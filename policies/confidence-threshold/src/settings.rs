@@ -34,6 +34,11 @@ pub struct Settings {
     /// What is done with an answer that the provider's filter stopped.
     #[setting(default = CutShort::Review)]
     pub on_content_filter: CutShort,
+    /// Tokens a second below which a stream that is still being written, and
+    /// that nobody has seen, goes on to the plan's next step. 0 switches that
+    /// off. It takes a route that holds the beginning of its streams.
+    #[setting(default = 0.0, min = 0.0, max = 10_000.0)]
+    pub tokens_per_second_min: f64,
     /// What is done when an answer should go on, but no step is left and the
     /// route has no review queue.
     #[setting(default = NothingLeft::LastResort)]

@@ -218,3 +218,21 @@ async fn a_held_stream_is_judged_before_its_caller_sees_it() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_slow_beginning_is_escalated_before_its_caller_sees_it() {
+    let primary = Model::start(Says::Stream(&["a"; 200], None)).await;
+    let backup = Model::start(Says::Stream(&["x"], None)).await;
+    let more = r#"
+        stream = { hold = "begin", hold_tokens = 1000, hold_ms = 250 }
+        threshold = "confidence"
+        [policies.confidence]
+        component = "builtin:confidence-threshold"
+        settings = { without_confidence = "accept", tokens_per_second_min = 5000 }
+        grants = { metrics = ["accuracy", "confidence"] }
+        "#;
+    let gateway = Running::start(&two(primary.addr, backup.addr, more)).await;
+    let answer = gateway.chat_stream("chat").await;
+    assert_eq!(read(&answer), whole("x"));
+    assert_eq!(answer.header("x-backstop-step"), Some("1"));
+}
