@@ -12,7 +12,7 @@
 //! - [`plant`], [`release`], [`upstream`], [`openai`]: what a plan is executed
 //!   on;
 //! - [`evidence`], [`rollouts`], [`store`]: what is learnt, moved and kept;
-//! - [`admin`], [`reload`], [`telemetry`]: what operators see and do.
+//! - [`admin`], [`reload`], [`telemetry`], [`trail`]: what operators see and do.
 //!
 //! The shortest way to a running gateway:
 //!
@@ -54,4 +54,5 @@ pub mod server;
 pub mod store;
 mod targets;
 pub mod telemetry;
+pub mod trail;
 pub mod upstream;

@@ -23,6 +23,7 @@ pub use policy::PolicyMetrics;
 pub use release::ReleaseMetrics;
 pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
+use crate::trail::Requests;
 use backstop::Severity;
 use backstop_core::input::BreakerState;
 use labels::{One, Three, Two};
@@ -112,6 +113,7 @@ pub struct Telemetry {
     registry: Registry,
     /// Held while gauges are cleared and set anew, and while they are encoded.
     scrape: Mutex<()>,
+    request_records: Requests,
     requests: Family<Two, Counter>,
     request_seconds: Histograms<One>,
     first_token_seconds: Histograms<One>,
@@ -136,6 +138,7 @@ pub struct Telemetry {
     incidents_dropped: Counter,
     rollout_share: Family<One, Gauge<f64, AtomicU64>>,
     records_dropped: Counter,
+    requests_dropped: Counter,
 }
 
 impl Default for Telemetry {
@@ -152,6 +155,7 @@ impl Telemetry {
         let mut telemetry = Telemetry {
             registry: Registry::with_prefix("backstop"),
             scrape: Mutex::default(),
+            request_records: Requests::default(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request),
             first_token_seconds: Family::new_with_constructor(request),
@@ -176,6 +180,7 @@ impl Telemetry {
             incidents_dropped: Counter::default(),
             rollout_share: Family::default(),
             records_dropped: Counter::default(),
+            requests_dropped: Counter::default(),
         };
         telemetry.register();
         telemetry
@@ -209,6 +214,12 @@ impl Telemetry {
         registry.register("incidents_dropped", "Incident reports that found the queue to the store full", self.incidents_dropped.clone());
         registry.register("rollout_share", "Share of a rollout's candidate, in per cent", self.rollout_share.clone());
         registry.register("records_dropped", "Decision records pushed out of the ring by newer ones", self.records_dropped.clone());
+        registry.register("request_records_dropped", "Records of requests pushed out of the ring by newer ones", self.requests_dropped.clone());
+    }
+
+    /// The newest requests, each with its attempts.
+    pub fn requests(&self) -> &Requests {
+        &self.request_records
     }
 
     /// Counts a review of a delivered answer that the store did not take.
@@ -264,11 +275,14 @@ impl Telemetry {
                 .get_or_create(&one("policy", policy))
                 .set(i64::from(*suspended));
         }
-        // Both only ever grow where they come from.
+        // All only ever grow where they come from.
         let dropped = &snapshot.records_dropped;
         self.records_dropped
             .inner()
             .fetch_max(*dropped, Ordering::Relaxed);
+        self.requests_dropped
+            .inner()
+            .fetch_max(self.request_records.dropped(), Ordering::Relaxed);
         self.incidents_dropped
             .inner()
             .fetch_max(snapshot.incidents_dropped, Ordering::Relaxed);

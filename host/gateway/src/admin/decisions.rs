@@ -65,10 +65,11 @@ impl ListQuery {
     }
 }
 
-/// `GET /admin/v1/decisions/{id}`: the whole record.
+/// `GET /admin/v1/decisions/{id}`: the whole record and, when the request has
+/// ended that it was made for, its attempts.
 #[utoipa::path(get, path = "/decisions/{id}", tag = "decisions", summary = "Shows the record of a decision",
     params(("id" = String, Path, description = "16 hexadecimal digits")),
-    responses((status = 200, body = serde_json::Value, description = "Everything that went into it and came out of it")))]
+    responses((status = 200, body = serde_json::Value, description = "Everything that went into it and came out of it; `request` and `attempts` of the request that it was made for, once that has ended")))]
 pub(super) async fn one(
     State(state): State<AdminState>,
     Path(id): Path<String>,
@@ -77,7 +78,16 @@ pub(super) async fn one(
         .parse()
         .map_err(|_| ApiError::invalid("a decision's id is 16 hexadecimal digits"))?;
     match state.host.records().get(parsed) {
-        Some(record) => Ok(Json(json!(*record))),
+        Some(record) => {
+            let mut whole = json!(*record);
+            let requests = state.telemetry.requests();
+            let about = requests.newest(1, |request| request.is_about(parsed)).pop();
+            if let (Some(whole), Some(request)) = (whole.as_object_mut(), about) {
+                whole.insert("request".to_owned(), json!(request.id));
+                whole.insert("attempts".to_owned(), json!(request.attempts));
+            }
+            Ok(Json(whole))
+        }
         None => Err(ApiError::not_found("decision", &id)),
     }
 }

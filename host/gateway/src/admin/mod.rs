@@ -12,6 +12,7 @@
 //! | `GET /admin/v1/policies`, `…/{name}`, `…/{name}/history` | policies |
 //! | `POST /admin/v1/policies/{name}/activate`, `…/rollback` | change one |
 //! | `GET /admin/v1/decisions`, `…/{id}` | newest decisions |
+//! | `GET /admin/v1/requests`, `…/{id}` | newest requests with their attempts |
 //! | `GET /admin/v1/models`, `/admin/v1/rollouts` | releases and rollouts |
 //! | `POST /admin/v1/rollouts/{model}/{command}` | `pause`, `resume`, `abort`, `promote` |
 //! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
@@ -33,6 +34,7 @@ mod incidents;
 mod models;
 mod openapi;
 mod policies;
+mod requests;
 mod reviews;
 
 pub use control::{
@@ -140,6 +142,8 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(policies::roll_back))
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::one))
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::one))
         .routes(routes!(models::list))
         .routes(routes!(models::rollouts))
         .routes(routes!(models::command))

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::config::FactSource;
 use crate::plant::Route;
 use crate::release::caller_hash;
+use crate::trail;
 use crate::upstream::Path;
 use backstop_core::input::RequestFacts;
 use bytes::Bytes;
@@ -57,6 +58,8 @@ pub(crate) struct Ask {
     /// What policies are told, before any attempt.
     pub(crate) facts: Arc<RequestFacts>,
     pub(crate) arrived: Instant,
+    /// The caller's own id of the request.
+    pub(crate) caller_id: Option<Box<str>>,
 }
 
 /// What a surface read of a request.
@@ -113,6 +116,7 @@ impl Ask {
             key,
             facts,
             arrived: heard.arrived,
+            caller_id: trail::caller_id(headers),
         }
     }
 }

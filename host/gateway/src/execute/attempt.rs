@@ -6,6 +6,7 @@ use super::judge::{self, Judged};
 use crate::clock::millis;
 use crate::config::Retry;
 use crate::release::{Lease, Model, NotNow, Release};
+use crate::trail::{Attempting, Why};
 use crate::upstream::{self, Complete, Failure, Reply, StreamFacts, StreamReply, Timeouts};
 use backstop_core::input::Attempt;
 use backstop_core::plan::Hold;
@@ -45,6 +46,7 @@ pub(super) enum Ended {
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) lease: Lease,
+    pub(super) attempting: Attempting,
     pub(super) reply: StreamReply,
     /// True when all of it is held, and recorded.
     pub(super) whole: bool,
@@ -95,6 +97,7 @@ fn outcome(judged: Option<&Judged>, has_review: bool) -> Outcome {
 pub(super) struct Assignment<'a> {
     pub(super) call: Call,
     pub(super) model: Option<Arc<Model>>,
+    pub(super) why: Why,
     pub(super) steps_left: u32,
     /// How much of a stream is held back.
     pub(super) hold: Hold,
@@ -107,6 +110,11 @@ pub(super) struct Assignment<'a> {
 /// Makes one attempt, after the wait that belongs to it.
 pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
     let call = assignment.call;
+    // Plans are checked against the route before they get here.
+    let Some(model) = &assignment.model else {
+        return Ended::NotNow(NotNow::Down);
+    };
+    let mut attempting = run.trail().attempt(call.id, assignment.why, model.name());
     if call.id.retry > 0 {
         let wait = wait_before_repeat(&run.ask.route.spec().retry, &call);
         tokio::time::sleep(wait).await;
@@ -116,23 +124,22 @@ pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
             () = assignment.hurry.notified() => {}
         }
     }
-    // Plans are checked against the route before they get here.
-    let Some(model) = &assignment.model else {
-        return Ended::NotNow(NotNow::Down);
-    };
     let lease = match model.lease(&run.ask.key, run.gateway.clock()) {
         Ok(lease) => lease,
         Err(reason) => {
             tracing::debug!(model = &**model.name(), %reason, "step passed over");
+            attempting.not_called(reason);
             return Ended::NotNow(reason);
         }
     };
     run.calls.fetch_add(1, Ordering::Relaxed);
+    attempting.called(lease.release());
+    let under_way = (lease, attempting);
     let started = Instant::now();
-    match request(run, model, &lease, call).await {
-        Ok(Reply::Stream(reply)) => begun(run, lease, reply, &assignment, started).await,
-        Ok(Reply::Complete(complete)) => answered(run, lease, complete, &assignment).await,
-        Err(failure) => failed(run, lease, failure, started),
+    match request(run, model, &under_way.0, call).await {
+        Ok(Reply::Stream(reply)) => begun(run, under_way, reply, &assignment, started).await,
+        Ok(Reply::Complete(complete)) => answered(run, under_way, complete, &assignment).await,
+        Err(failure) => failed(run, under_way, failure, started),
     }
 }
 
@@ -155,15 +162,25 @@ async fn request(run: &Run, model: &Model, lease: &Lease, call: Call) -> Result<
         .await
 }
 
+/// A call that was let pass, and its place in the trail.
+type UnderWay = (Lease, Attempting);
+
+fn note_judged(attempting: &mut Attempting, judged: Option<&Judged>) {
+    if let Some(judged) = judged {
+        attempting.judged(judged.outcome, judged.decision);
+    }
+}
+
 /// Records a whole answer and has it judged.
 async fn answered(
     run: &Run,
-    mut lease: Lease,
+    (mut lease, mut attempting): UnderWay,
     mut complete: Complete,
     assignment: &Assignment<'_>,
 ) -> Ended {
     let route = run.ask.route.series();
     lease.succeeded(Some(route));
+    attempting.answered(complete.status, &complete.facts);
     let release = lease.release().clone();
     let now_ms = run.gateway.clock().now_ms();
     for series in release.series().into_iter().chain([route]) {
@@ -185,6 +202,7 @@ async fn answered(
             .map(|usage| u32::try_from(usage.completion_tokens).unwrap_or(u32::MAX)),
     };
     let judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
+    note_judged(&mut attempting, judged.as_ref());
     Ended::Answered {
         release,
         complete: Box::new(complete),
@@ -195,19 +213,21 @@ async fn answered(
 /// Holds a stream back as long as it is to be, and has judged what is held.
 async fn begun(
     run: &Run,
-    mut lease: Lease,
+    (mut lease, mut attempting): UnderWay,
     mut reply: StreamReply,
     assignment: &Assignment<'_>,
     started: Instant,
 ) -> Ended {
+    attempting.streams(reply.status, reply.first_token);
     let bytes_max = run.ask.route.spec().stream.hold_bytes_max;
     let whole = match hold::hold(&mut reply, assignment.hold, bytes_max).await {
         Ok(held) => held == Held::Whole,
-        Err(failure) => return failed(run, lease, failure, started),
+        Err(failure) => return failed(run, (lease, attempting), failure, started),
     };
     if whole {
         let seen = reply.watch.facts();
-        streamed(run, &mut lease, &seen, reply.called, reply.first_token);
+        let times = (reply.called, reply.first_token);
+        streamed(run, &mut lease, &mut attempting, &seen, times);
     }
     let mut judged = None;
     if assignment.hold != Hold::None && run.ask.route.threshold().is_some() {
@@ -225,25 +245,29 @@ async fn begun(
             tokens: Some(seen.tokens),
         };
         judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
+        note_judged(&mut attempting, judged.as_ref());
     }
     Ended::Streaming(Box::new(Begun {
         lease,
+        attempting,
         reply,
         whole,
         judged,
     }))
 }
 
-/// Records a stream that is whole.
+/// Records a stream that is whole: when its call began, and how long after
+/// that the first token came.
 pub(super) fn streamed(
     run: &Run,
     lease: &mut Lease,
+    attempting: &mut Attempting,
     seen: &StreamFacts,
-    called: Instant,
-    first_token: Duration,
+    (called, first_token): (Instant, Duration),
 ) {
     let route = run.ask.route.series();
     lease.succeeded(Some(route));
+    attempting.streamed(&seen.facts);
     let now_ms = run.gateway.clock().now_ms();
     let latency = called.elapsed();
     for series in lease.release().series().into_iter().chain([route]) {
@@ -253,8 +277,14 @@ pub(super) fn streamed(
 }
 
 /// Records a failure.
-fn failed(run: &Run, mut lease: Lease, failure: Failure, started: Instant) -> Ended {
+fn failed(
+    run: &Run,
+    (mut lease, mut attempting): UnderWay,
+    failure: Failure,
+    started: Instant,
+) -> Ended {
     lease.failed(Some(run.ask.route.series()), &failure);
+    attempting.failed(&failure);
     let release = lease.release();
     tracing::debug!(
         route = &**run.ask.route.name(),

@@ -31,7 +31,9 @@ pub(crate) use walk::{Answer, End, LastFailure};
 use crate::gateway::Gateway;
 use crate::http::body::Body;
 use crate::http::deliver;
-use crate::telemetry::{InFlight, RequestOutcome, RouteMetrics};
+use crate::release::Release;
+use crate::telemetry::{InFlight, NO_ROUTE, RequestOutcome, RouteMetrics, ServedBy};
+use crate::trail::{Arrival, Trail};
 use backstop::record::DecisionId;
 use backstop_core::plan::Plan;
 use http::Response;
@@ -62,16 +64,18 @@ impl Run {
 #[derive(Debug)]
 pub(crate) struct Count {
     metrics: Arc<RouteMetrics>,
+    trail: Arc<Trail>,
     arrived: Instant,
     counted: AtomicBool,
     _in_flight: InFlight,
 }
 
 impl Count {
-    fn new(metrics: &Arc<RouteMetrics>, arrived: Instant) -> Self {
+    fn new(metrics: &Arc<RouteMetrics>, trail: Arc<Trail>, arrived: Instant) -> Self {
         Count {
             _in_flight: metrics.in_flight(),
             metrics: metrics.clone(),
+            trail,
             arrived,
             counted: AtomicBool::new(false),
         }
@@ -80,7 +84,9 @@ impl Count {
     /// Says how the request ended; only the first word counts.
     fn outcome(&self, outcome: RequestOutcome) {
         if !self.counted.swap(true, Ordering::Relaxed) {
-            self.metrics.request(outcome, self.arrived.elapsed());
+            let took = self.arrived.elapsed();
+            self.metrics.request(outcome, took);
+            self.trail.ended(outcome, took);
         }
     }
 }
@@ -96,12 +102,31 @@ impl Run {
     pub(crate) fn outcome(&self, outcome: RequestOutcome) {
         self.count.outcome(outcome);
     }
+
+    /// Says which step answers, with which release.
+    pub(crate) fn served(&self, step: u32, release: &Release) {
+        self.count.metrics.served_by(ServedBy::Step(step as usize));
+        self.trail().served(step, release);
+    }
+
+    /// Notes that the caller gets the first token now.
+    fn first_token(&self) {
+        let took = self.ask.arrived.elapsed();
+        self.count.metrics.first_token(took);
+        self.trail().first_token(took);
+    }
+
+    fn trail(&self) -> &Arc<Trail> {
+        &self.count.trail
+    }
 }
 
 /// Serves one request to a route.
 pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
-    let count = Count::new(ask.route.metrics(), ask.arrived);
+    let trail = Trail::new(gateway, Arrival::of(&ask));
+    let count = Count::new(ask.route.metrics(), trail.clone(), ask.arrived);
     let (plan, decision) = plan(gateway, &ask).await;
+    trail.decided(decision);
     let run = Run {
         gateway: gateway.clone(),
         ask,
@@ -110,7 +135,48 @@ pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
         count,
     };
     let end = walk::walk(&run, plan).await;
-    deliver::respond(run, end)
+    let mut response = deliver::respond(run, end);
+    trail.told(response.status());
+    deliver::about_request(response.headers_mut(), trail.id());
+    response
+}
+
+/// Answers a request that found no route, or that cannot be read, with
+/// `refusal`.
+pub(crate) fn refuse(
+    gateway: &Gateway,
+    arrived: Instant,
+    mut refusal: Response<Body>,
+) -> Response<Body> {
+    let took = arrived.elapsed();
+    gateway.count_unrouted(took);
+    let trail = Trail::new(gateway, Arrival::unrouted(arrived));
+    trail.ended(RequestOutcome::ClientFault, took);
+    trail.told(refusal.status());
+    deliver::about_request(refusal.headers_mut(), trail.id());
+    refusal
+}
+
+impl Arrival {
+    fn of(ask: &Ask) -> Self {
+        Arrival {
+            route: ask.route.name().clone(),
+            operation: ask.path.operation(),
+            streaming: ask.streaming,
+            arrived: ask.arrived,
+            caller_id: ask.caller_id.clone(),
+        }
+    }
+
+    fn unrouted(arrived: Instant) -> Self {
+        Arrival {
+            route: NO_ROUTE.into(),
+            operation: "",
+            streaming: false,
+            arrived,
+            caller_id: None,
+        }
+    }
 }
 
 /// The plan for a request, and the id of the decision where a policy made it.

@@ -18,6 +18,7 @@ use crate::http::deliver;
 use crate::openai::restart::Identity;
 use crate::release::Lease;
 use crate::telemetry::RequestOutcome;
+use crate::trail::Attempting;
 use crate::upstream::{ByteStream, Failure, StreamFacts, Watch};
 use backstop_core::plan::AfterCut;
 use backstop_core::plan_run::{CallId, PlanRun};
@@ -51,6 +52,7 @@ enum Rest {
 struct Ending {
     run: Run,
     lease: Lease,
+    attempting: Attempting,
     watch: Watch,
     call: CallId,
     plan_run: PlanRun,
@@ -64,7 +66,7 @@ struct Ending {
 impl Passing {
     /// The stream that `streaming` began.
     pub(crate) fn new(run: Run, streaming: Streaming) -> Self {
-        run.count.metrics.first_token(run.ask.arrived.elapsed());
+        run.first_token();
         let restarts = after_cut(&run, &streaming.plan_run) == AfterCut::Restart;
         let identity = restarts.then(|| Identity::of(&streaming.begun.reply.first));
         let (first, rest) = Rest::of(run, streaming);
@@ -84,12 +86,15 @@ impl Passing {
         let Ending {
             run,
             mut lease,
+            mut attempting,
             call,
             plan_run,
             called,
             ..
         } = *ending;
         lease.failed(Some(run.ask.route.series()), &failure);
+        attempting.failed(&failure);
+        drop(attempting);
         let restarts = self.identity.is_some() && after_cut(&run, &plan_run) == AfterCut::Restart;
         tell_operator(&run, &lease, &failure, restarts);
         if !restarts {
@@ -115,7 +120,7 @@ impl Passing {
         let mut out = BytesMut::from(between);
         match end {
             End::Stream(streaming) => {
-                deliver::count_step(&run, streaming.step());
+                run.served(streaming.step(), streaming.release());
                 let (first, rest) = Rest::of(run, *streaming);
                 out.extend_from_slice(&identity.adopt(&first));
                 self.rest = rest;
@@ -182,6 +187,7 @@ impl Rest {
         } = streaming;
         let Begun {
             lease,
+            attempting,
             reply,
             whole,
             ..
@@ -189,6 +195,7 @@ impl Rest {
         let ending = Ending {
             run,
             lease,
+            attempting,
             watch: reply.watch,
             call,
             plan_run,
@@ -255,8 +262,13 @@ impl Ending {
         }
         let seen = self.watch.facts();
         let (called, first_token) = (self.called, self.first_token);
-        let Ending { run, lease, .. } = &mut *self;
-        attempt::streamed(run, lease, &seen, called, first_token);
+        let Ending {
+            run,
+            lease,
+            attempting,
+            ..
+        } = &mut *self;
+        attempt::streamed(run, lease, attempting, &seen, (called, first_token));
         if run.ask.route.threshold().is_none() {
             return;
         }
@@ -267,7 +279,7 @@ impl Ending {
         });
     }
 
-    async fn judge(self: Box<Self>, seen: StreamFacts) {
+    async fn judge(mut self: Box<Self>, seen: StreamFacts) {
         let Ending {
             run,
             lease,
@@ -291,17 +303,22 @@ impl Ending {
         let attempts = plan_run.attempts();
         let before = &attempts[..attempts.len().saturating_sub(1)];
         let judged = judge::judge(&run.gateway, &run.ask, before, candidate).await;
-        if let Some(judged) = judged
-            && judged.outcome == Outcome::Review
-            && run.ask.route.spec().review
-        {
+        let Some(judged) = judged else {
+            return;
+        };
+        self.attempting.judged(judged.outcome, judged.decision);
+        let Ending { run, lease, .. } = &*self;
+        if judged.outcome == Outcome::Review && run.ask.route.spec().review {
             let item = Item {
                 note: judged.reason,
                 decision: Some(judged.decision),
                 answer: Some((Bytes::from(seen.text), lease.release().clone())),
             };
             let review = judge::review(&run.gateway, &run.ask, item);
-            keep::keep(&run.gateway, review).await;
+            let gateway = run.gateway.clone();
+            // The request has ended, whatever becomes of its review.
+            drop(self);
+            keep::keep(&gateway, review).await;
         }
     }
 }

@@ -12,6 +12,7 @@ use super::attempt::{self, Assignment, Begun, Ended};
 use super::judge::{self, Item};
 use crate::release::{NotNow, Release};
 use crate::store::StoreError;
+use crate::trail::Why;
 use crate::upstream::{Complete, Failure, StreamReply};
 use backstop_core::plan::{Action, Plan, RACERS_MAX, RETRIES_MAX};
 use backstop_core::plan_run::{Call, CallId, Exhausted, Move, PlanRun, RetryLimits, RunOptions};
@@ -109,6 +110,7 @@ pub(super) async fn walk(run: &Run, plan: Arc<Plan>) -> End {
         run,
         plan_run: PlanRun::new(plan, options(run)),
         kept: Vec::new(),
+        resumed: false,
     };
     let first = walk.plan_run.begin(walk.now_ms());
     go(walk, first).await
@@ -127,6 +129,7 @@ pub(super) async fn resume(
         run,
         plan_run,
         kept: vec![(call, Ended::Failed(Box::new(failure), latency_ms))],
+        resumed: true,
     };
     go(walk, next).await
 }
@@ -202,6 +205,8 @@ struct Walk<'a> {
     plan_run: PlanRun,
     /// What calls of the present step came to, oldest first.
     kept: Vec<(CallId, Ended)>,
+    /// True after a cut that the caller has seen.
+    resumed: bool,
 }
 
 impl Walk<'_> {
@@ -214,6 +219,7 @@ impl Walk<'_> {
         Assignment {
             call,
             model: model.cloned(),
+            why: self.why(call.id),
             steps_left: self.plan_run.steps_left(call.id.step),
             hold: match self.plan_run.plan().options.hold {
                 Some(hold) => hold,
@@ -221,6 +227,17 @@ impl Walk<'_> {
             },
             attempts: self.plan_run.attempts().to_vec(),
             hurry: &hurries[call.id.racer as usize % RACERS_MAX],
+        }
+    }
+
+    fn why(&self, id: CallId) -> Why {
+        let hedges =
+            matches!(self.action(id.step), Some(Action::Race(race)) if race.stagger_ms > 0);
+        match id {
+            CallId { retry: 1.., .. } => Why::Retry,
+            _ if self.resumed => Why::Rescue,
+            CallId { racer: 1.., .. } if hedges => Why::Hedge,
+            _ => Why::Plan,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::openai::rules::RulesAnswer;
 use crate::release::{NotNow, Release};
 use crate::store::StoreError;
 use crate::telemetry::{RequestOutcome, ServedBy};
+use crate::trail::RequestId;
 use crate::upstream::Failure;
 use backstop_core::fault::FailureClass;
 use backstop_core::plan::STEPS_MAX;
@@ -23,6 +24,8 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
 
+/// Id of the request, under which the admin plane shows its attempts.
+const REQUEST: HeaderName = HeaderName::from_static("x-backstop-request");
 /// Id of the fallback decision.
 const DECISION: HeaderName = HeaderName::from_static("x-backstop-decision");
 /// The model that answered.
@@ -70,12 +73,12 @@ pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
     let metrics = run.ask.route.metrics();
     match end {
         End::Answer(answer) => {
-            count_step(&run, answer.step);
+            run.served(answer.step, &answer.release);
             run.outcome(RequestOutcome::Answered);
             answered(&run, *answer)
         }
         End::Stream(streaming) => {
-            count_step(&run, streaming.step());
+            run.served(streaming.step(), streaming.release());
             let mut headers = streaming.reply().headers.clone();
             headers.entry(CONTENT_TYPE).or_insert(EVENT_STREAM);
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -147,12 +150,6 @@ fn rules_text(body: &RulesBody) -> Cow<'_, str> {
     }
 }
 
-/// Counts which step answers.
-pub(crate) fn count_step(run: &Run, step: u32) {
-    let by = ServedBy::Step(step as usize);
-    run.ask.route.metrics().served_by(by);
-}
-
 /// The rules at `position` as the events of a stream.
 pub(crate) fn rules_events(run: &Run, position: usize) -> Bytes {
     let rules = &run.ask.route.spec().rules[position];
@@ -165,6 +162,13 @@ pub(crate) fn rules_events(run: &Run, position: usize) -> Bytes {
     };
     run.ask.route.metrics().served_by(ServedBy::Rules);
     answer.to_events(run.ask.include_usage)
+}
+
+/// Tells the caller the id of its request.
+pub(crate) fn about_request(headers: &mut HeaderMap, id: RequestId) {
+    if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.insert(REQUEST, id);
+    }
 }
 
 fn about_run(headers: &mut HeaderMap, run: &Run) {

@@ -15,6 +15,7 @@ mod question;
 pub(crate) mod respond;
 
 use crate::config::RouteKind;
+use crate::execute;
 use crate::gateway::Gateway;
 use crate::openai::ApiError;
 use crate::plant::Plant;
@@ -66,10 +67,7 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
         .code("not_found")
         .into()),
     };
-    served.unwrap_or_else(|refusal| {
-        gateway.count_unrouted(arrived.elapsed());
-        *refusal
-    })
+    served.unwrap_or_else(|refusal| execute::refuse(gateway, arrived, *refusal))
 }
 
 /// A surface's answer; the error is an answer too, boxed because it is rare.

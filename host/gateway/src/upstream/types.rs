@@ -54,6 +54,16 @@ pub enum Path {
     Json,
 }
 
+impl Path {
+    /// What is asked for, in OpenTelemetry's words where it has one.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Path::Chat(_) => "chat",
+            Path::Json => "predict",
+        }
+    }
+}
+
 /// How long each phase of an attempt may take. Each phase has its own failure
 /// class. [`Duration::MAX`] means no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -21,3 +21,4 @@ mod rollouts;
 mod rollouts_stored;
 mod shutdown;
 mod streams;
+mod trail;

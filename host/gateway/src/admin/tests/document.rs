@@ -22,6 +22,8 @@ async fn the_document_has_every_route_and_every_path_of_it_is_there() {
         "POST /admin/v1/policies/{name}/rollback",
         "GET /admin/v1/decisions",
         "GET /admin/v1/decisions/{id}",
+        "GET /admin/v1/requests",
+        "GET /admin/v1/requests/{id}",
         "GET /admin/v1/models",
         "GET /admin/v1/rollouts",
         "POST /admin/v1/rollouts/{model}/{command}",
