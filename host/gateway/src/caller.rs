@@ -67,6 +67,7 @@ impl Caller {
                     total: timeout,
                 },
                 keep_text_bytes: 0,
+                trace: None,
             })
             .await;
         match reply {

@@ -20,6 +20,7 @@ use crate::evidence::Evidence;
 use crate::execute::REVIEWS_WAITING_MAX;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
+use crate::spans::{Spans, SpansError};
 use crate::store::Store;
 use crate::telemetry::{NO_ROUTE, RequestOutcome, RouteMetrics, Telemetry};
 use crate::upstream::{Simulated, Upstream};
@@ -66,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) upstream: Arc<Upstream>,
+    /// None where no spans are exported.
+    spans: Option<Spans>,
     pub(crate) clock: Clock,
     pub(crate) rollouts: Rollouts,
     /// Places for reviews of delivered answers that wait for the store.
@@ -98,6 +101,9 @@ pub enum StartError {
     /// The policy host did not start.
     #[error("start the policy host")]
     Host(#[source] backstop::StartError),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Spans(#[from] SpansError),
     /// The configuration cannot be served.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -125,6 +131,10 @@ impl Gateway {
             .build()
             .map_err(StartError::Host)?;
         let unrouted = parts.telemetry.route(NO_ROUTE);
+        let otlp = config.telemetry.otlp.as_ref();
+        let spans = otlp
+            .map(|otlp| Spans::start(otlp, parts.telemetry.clone()))
+            .transpose()?;
         let gateway = Gateway {
             shared: Arc::new(Shared {
                 plant,
@@ -133,6 +143,7 @@ impl Gateway {
                 telemetry: parts.telemetry,
                 evidence,
                 upstream,
+                spans,
                 clock,
                 rollouts: Rollouts::default(),
                 reviews_waiting: Semaphore::new(REVIEWS_WAITING_MAX),
@@ -184,6 +195,10 @@ impl Gateway {
         self.shared.clock
     }
 
+    pub(crate) fn spans(&self) -> Option<&Spans> {
+        self.shared.spans.as_ref()
+    }
+
     pub(crate) fn upstream(&self) -> &Upstream {
         &self.shared.upstream
     }
@@ -221,6 +236,14 @@ impl Gateway {
     /// Runs what no caller waits for. [`Gateway::settle`] waits for it.
     pub(crate) fn background(&self, work: impl Future<Output = ()> + Send + 'static) {
         self.shared.background.run(work);
+    }
+
+    /// Sends the spans that wait; later ones are lost. Takes some seconds at
+    /// most.
+    pub async fn finish_spans(&self) {
+        if let Some(spans) = self.spans() {
+            spans.finish().await;
+        }
     }
 
     /// Waits until judgements of streams that have passed are done.

@@ -12,7 +12,8 @@
 //! - [`plant`], [`release`], [`upstream`], [`openai`]: what a plan is executed
 //!   on;
 //! - [`evidence`], [`rollouts`], [`store`]: what is learnt, moved and kept;
-//! - [`admin`], [`reload`], [`telemetry`], [`trail`]: what operators see and do.
+//! - [`admin`], [`reload`], [`telemetry`], [`trail`],
+//!   [`spans`]: what operators see and do.
 //!
 //! The shortest way to a running gateway:
 //!
@@ -51,6 +52,7 @@ pub mod release;
 pub mod reload;
 pub mod rollouts;
 pub mod server;
+pub mod spans;
 pub mod store;
 mod targets;
 pub mod telemetry;

@@ -344,6 +344,16 @@ impl Release {
         &self.spec.target.provider.kind
     }
 
+    /// Who runs it, by its name.
+    pub(crate) fn provider_name(&self) -> &Arc<str> {
+        &self.spec.target.provider.name
+    }
+
+    /// What the provider calls its model.
+    pub(crate) fn upstream_model(&self) -> &Arc<str> {
+        &self.spec.target.upstream_model
+    }
+
     /// Where its calls go.
     pub(crate) fn target(&self) -> &Arc<Target> {
         &self.target

@@ -134,6 +134,7 @@ impl Server {
         };
         // What was delivered is still judged, and what is to be reviewed kept.
         let _ = tokio::time::timeout(SETTLE_TIMEOUT, gateway.settle()).await;
+        gateway.finish_spans().await;
         drop(admin);
         // A scraper that is in the middle of a page gets the page.
         admin_plane.finish(Duration::from_secs(1).min(grace)).await;

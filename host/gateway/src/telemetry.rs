@@ -139,6 +139,14 @@ pub struct Telemetry {
     rollout_share: Family<One, Gauge<f64, AtomicU64>>,
     records_dropped: Counter,
     requests_dropped: Counter,
+    spans: SpanMetrics,
+}
+
+/// What becomes of spans.
+#[derive(Debug, Default)]
+pub(crate) struct SpanMetrics {
+    pub(crate) exported: Counter,
+    pub(crate) dropped: Counter,
 }
 
 impl Default for Telemetry {
@@ -181,6 +189,7 @@ impl Telemetry {
             rollout_share: Family::default(),
             records_dropped: Counter::default(),
             requests_dropped: Counter::default(),
+            spans: SpanMetrics::default(),
         };
         telemetry.register();
         telemetry
@@ -215,11 +224,17 @@ impl Telemetry {
         registry.register("rollout_share", "Share of a rollout's candidate, in per cent", self.rollout_share.clone());
         registry.register("records_dropped", "Decision records pushed out of the ring by newer ones", self.records_dropped.clone());
         registry.register("request_records_dropped", "Records of requests pushed out of the ring by newer ones", self.requests_dropped.clone());
+        registry.register("spans_exported", "Spans that the collector took", self.spans.exported.clone());
+        registry.register("spans_dropped", "Spans for which there was no room, or which the collector did not take", self.spans.dropped.clone());
     }
 
     /// The newest requests, each with its attempts.
     pub fn requests(&self) -> &Requests {
         &self.request_records
+    }
+
+    pub(crate) fn spans(&self) -> &SpanMetrics {
+        &self.spans
     }
 
     /// Counts a review of a delivered answer that the store did not take.

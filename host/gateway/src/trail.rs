@@ -12,16 +12,19 @@
 //! record, with the outcome that was counted; a record holds no body, no
 //! header but the caller's own id of the request, and no address.
 
+mod context;
 mod record;
 mod requests;
 
+pub use context::TraceContext;
+pub(crate) use context::{TRACEPARENT, TRACESTATE, of_caller as trace_of_caller};
 pub use record::{AttemptEnd, AttemptRecord, RequestId, RequestRecord, ServedStep, Why};
 pub use requests::Requests;
 
 use crate::gateway::Gateway;
 use crate::release::{NotNow, Release};
 use crate::telemetry::RequestOutcome;
-use crate::upstream::{Extracted, Failure};
+use crate::upstream::{Extracted, Failure, TraceHeaders};
 use backstop::record::DecisionId;
 use backstop_core::plan_run::CallId;
 use backstop_core::verdict::Outcome;
@@ -50,6 +53,8 @@ pub(crate) struct Arrival {
     pub(crate) arrived: Instant,
     /// The caller's own id of the request.
     pub(crate) caller_id: Option<Box<str>>,
+    /// What the caller says about its trace.
+    pub(crate) trace: Option<TraceHeaders>,
 }
 
 /// The id that the caller gave the request; none when there is none, or none
@@ -65,6 +70,7 @@ pub(crate) struct Trail {
     gateway: Gateway,
     id: RequestId,
     arrived: Instant,
+    trace: Option<TraceContext>,
     /// Taken when the trail ends.
     record: Mutex<Option<RequestRecord>>,
 }
@@ -82,11 +88,15 @@ impl Trail {
     pub(crate) fn new(gateway: &Gateway, arrival: Arrival) -> Arc<Trail> {
         let id = gateway.telemetry().requests().next_id();
         let arrived_ms = gateway.clock().at_ms(arrival.arrived);
+        let trace = gateway
+            .spans()
+            .map(|spans| TraceContext::begin(arrival.trace.as_ref(), spans.ratio()));
         Arc::new(Trail {
             gateway: gateway.clone(),
             id,
             arrived: arrival.arrived,
-            record: Mutex::new(Some(RequestRecord::new(id, arrived_ms, arrival))),
+            trace,
+            record: Mutex::new(Some(RequestRecord::new(id, arrived_ms, trace, arrival))),
         })
     }
 
@@ -141,7 +151,10 @@ impl Trail {
             assigned: Instant::now(),
             called: None,
             is_known: false,
-            record: AttemptRecord::new(id, why, model.clone()),
+            record: AttemptRecord {
+                span: self.trace.map_or(0, |_| context::span_id()),
+                ..AttemptRecord::new(id, why, model.clone())
+            },
         }
     }
 }
@@ -149,8 +162,12 @@ impl Trail {
 impl Drop for Trail {
     fn drop(&mut self) {
         if let Some(record) = self.record.get_mut().take() {
+            let record = record.finished();
+            if let Some(spans) = self.gateway.spans() {
+                spans.export(&record);
+            }
             let telemetry = self.gateway.telemetry();
-            telemetry.requests().push(Arc::new(record.finished()));
+            telemetry.requests().push(Arc::new(record));
         }
     }
 }
@@ -174,8 +191,19 @@ impl Attempting {
         let now = Instant::now();
         self.called = Some(now);
         self.record.release = Some(release.name().clone());
+        self.record.provider = Some(release.provider_name().clone());
+        self.record.upstream_model = Some(release.upstream_model().clone());
         self.record.waited = now.saturating_duration_since(self.assigned);
         self.record.start = now.saturating_duration_since(self.trail.arrived);
+    }
+
+    /// The headers that tell the upstream where its call stands in the trace:
+    /// below this attempt, or where no spans are exported, below the caller's.
+    pub(crate) fn trace_headers(&self, caller: Option<&TraceHeaders>) -> Option<TraceHeaders> {
+        match &self.trail.trace {
+            Some(trace) => trace.headers(self.record.span, caller),
+            None => caller.cloned(),
+        }
     }
 
     /// Notes that the model could not be called.

@@ -31,6 +31,7 @@ pub mod server;
 pub mod simulated;
 mod source;
 pub mod stream;
+pub mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -47,6 +48,7 @@ pub use secret::Secret;
 pub use server::{Sandbox, Server};
 pub use simulated::{Behaviour, ScriptEntry, Simulated};
 pub use stream::Stream;
+pub use telemetry::{Otlp, Telemetry};
 
 use backstop::{DecisionPoint, HostOptions};
 use std::collections::BTreeMap;
@@ -63,6 +65,8 @@ pub struct Config {
     pub server: Server,
     /// What the sandbox may use.
     pub sandbox: Sandbox,
+    /// What leaves the gateway about requests.
+    pub telemetry: Telemetry,
     /// Who runs the models.
     pub providers: BTreeMap<Name, Arc<Provider>>,
     /// The logical models.

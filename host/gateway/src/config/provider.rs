@@ -152,7 +152,7 @@ pub(super) fn resolve(
 }
 
 fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProvider> {
-    let base_url = resolve_base_url(cx, section);
+    let base_url = resolve_base_url(cx, section, "base_url");
     let mut headers = Vec::new();
     let at = |key: &str| Spot {
         place: section.place_of(key),
@@ -168,6 +168,29 @@ fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProv
         };
         headers.extend(header(cx, name, value, &at("api_key")));
     }
+    add_headers(cx, section, &mut headers);
+    Some(HttpProvider {
+        base_url: base_url?,
+        headers,
+        connect_timeout: section.millis("connect_ms"),
+    })
+}
+
+/// The headers under the key `headers`.
+pub(super) fn resolve_headers(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+) -> Vec<(HeaderName, Secret)> {
+    let mut headers = Vec::new();
+    add_headers(cx, section, &mut headers);
+    headers
+}
+
+fn add_headers(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    headers: &mut Vec<(HeaderName, Secret)>,
+) {
     for (name, value) in section.pairs("headers") {
         let path = below(&section.key_path("headers"), name.text);
         let place = name.place;
@@ -185,11 +208,6 @@ fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProv
             headers.extend(header(cx, name, value, &spot));
         }
     }
-    Some(HttpProvider {
-        base_url: base_url?,
-        headers,
-        connect_timeout: section.millis("connect_ms"),
-    })
 }
 
 /// Where a header is set.
@@ -224,10 +242,15 @@ fn header(
     Some((name, Secret::new(value)))
 }
 
-fn resolve_base_url(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<Uri> {
-    let path = section.key_path("base_url");
+/// The address under `key`.
+pub(super) fn resolve_base_url(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    key: &str,
+) -> Option<Uri> {
+    let path = section.key_path(key);
     let text = section
-        .text_if_set("base_url")
+        .text_if_set(key)
         .filter(|text| !text.text.is_empty())?;
     if text.text.contains('@') {
         cx.mistakes.hide(text.place);
@@ -236,7 +259,7 @@ fn resolve_base_url(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<Uri>
     // The text is not repeated: it may hold credentials.
     let mut refuse = |why: &str| {
         let message = format!("`{path}` {why}; a URL looks like `https://api.openai.com/v1`");
-        cx.note(MistakeKind::Invalid, section, "base_url", message);
+        cx.note(MistakeKind::Invalid, section, key, message);
         None
     };
     let Ok(uri) = url.trim_end_matches('/').parse::<Uri>() else {

@@ -6,7 +6,7 @@ use super::schema::{FILE_BYTES_MAX, INCLUDE_DEMO, ROOT};
 use super::section::{Environment, Resolver, Section};
 use super::source::{Place, Sources};
 use super::tree::{self, Table};
-use super::{Config, Name, model, policy, provider, route, rules, server};
+use super::{Config, Name, model, policy, provider, route, rules, server, telemetry};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -89,6 +89,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
     let _ = root.text_if_set("include");
     let server = server::resolve_server(cx, &root.section("server"));
     let sandbox = server::resolve_sandbox(&root.section("sandbox"));
+    let telemetry = telemetry::resolve(cx, &root.section("telemetry"));
     let named = |entries: Vec<(&str, Section<'_>)>| -> BTreeMap<Name, Name> {
         let name = |(name, _): (&str, _)| (Name::from(name), Name::from(name));
         entries.into_iter().map(name).collect()
@@ -163,6 +164,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
     Config {
         server,
         sandbox,
+        telemetry,
         providers,
         models,
         policies,

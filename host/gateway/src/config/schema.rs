@@ -4,7 +4,7 @@
 //! The tables themselves stand beside the types that are made from them, one
 //! file per section.
 
-use super::{model, policy, provider, route, rules, server, simulated};
+use super::{model, policy, provider, route, rules, server, simulated, telemetry};
 
 /// Largest file. The largest that is allowed by the other limits is a tenth.
 pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -173,6 +173,12 @@ pub(super) static ROOT: Schema = Schema {
             kind: Kind::Table(&server::SANDBOX),
             default: Default::Words("its defaults"),
             about: "What policies together may take from the machine.",
+        },
+        Key {
+            name: "telemetry",
+            kind: Kind::Table(&telemetry::TELEMETRY),
+            default: Default::Words("its defaults"),
+            about: "What leaves the gateway about requests.",
         },
         Key {
             name: "providers",

@@ -5,7 +5,7 @@ use crate::config::FactSource;
 use crate::plant::Route;
 use crate::release::caller_hash;
 use crate::trail;
-use crate::upstream::Path;
+use crate::upstream::{Path, TraceHeaders};
 use backstop_core::input::RequestFacts;
 use bytes::Bytes;
 use http::HeaderMap;
@@ -60,6 +60,8 @@ pub(crate) struct Ask {
     pub(crate) arrived: Instant,
     /// The caller's own id of the request.
     pub(crate) caller_id: Option<Box<str>>,
+    /// What the caller says about its trace.
+    pub(crate) trace: Option<TraceHeaders>,
 }
 
 /// What a surface read of a request.
@@ -117,6 +119,7 @@ impl Ask {
             facts,
             arrived: heard.arrived,
             caller_id: trail::caller_id(headers),
+            trace: trail::trace_of_caller(headers),
         }
     }
 }

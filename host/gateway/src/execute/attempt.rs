@@ -136,15 +136,21 @@ pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
     attempting.called(lease.release());
     let under_way = (lease, attempting);
     let started = Instant::now();
-    match request(run, model, &under_way.0, call).await {
+    match request(run, model, &under_way, call).await {
         Ok(Reply::Stream(reply)) => begun(run, under_way, reply, &assignment, started).await,
         Ok(Reply::Complete(complete)) => answered(run, under_way, complete, &assignment).await,
         Err(failure) => failed(run, under_way, failure, started),
     }
 }
 
-async fn request(run: &Run, model: &Model, lease: &Lease, call: Call) -> Result<Reply, Failure> {
+async fn request(
+    run: &Run,
+    model: &Model,
+    (lease, attempting): &UnderWay,
+    call: Call,
+) -> Result<Reply, Failure> {
     let ask = &run.ask;
+    let trace = attempting.trace_headers(ask.trace.as_ref());
     run.gateway
         .upstream()
         .call(upstream::Call {
@@ -158,6 +164,7 @@ async fn request(run: &Run, model: &Model, lease: &Lease, call: Call) -> Result<
             } else {
                 0
             },
+            trace,
         })
         .await
 }

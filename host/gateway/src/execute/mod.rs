@@ -165,6 +165,7 @@ impl Arrival {
             streaming: ask.streaming,
             arrived: ask.arrived,
             caller_id: ask.caller_id.clone(),
+            trace: ask.trace.clone(),
         }
     }
 
@@ -175,6 +176,7 @@ impl Arrival {
             streaming: false,
             arrived,
             caller_id: None,
+            trace: None,
         }
     }
 }

@@ -347,6 +347,7 @@ fn needs_restart(started: &Config, now: &Config) -> Vec<&'static str> {
         ("server.admin_token", old.admin_token != new.admin_token),
         ("server.data_dir", old.data_dir != new.data_dir),
         ("sandbox", started.sandbox != now.sandbox),
+        ("telemetry", started.telemetry != now.telemetry),
     ]
     .into_iter()
     .filter_map(|(section, changed)| changed.then_some(section))

@@ -1,6 +1,6 @@
 //! What a request and its attempts leave behind.
 
-use super::{ATTEMPTS_MAX, Arrival};
+use super::{ATTEMPTS_MAX, Arrival, TraceContext};
 use crate::telemetry::RequestOutcome;
 use crate::upstream::Usage;
 use backstop::record::DecisionId;
@@ -40,6 +40,10 @@ pub struct RequestRecord {
     /// The caller's own id of it, from `x-request-id`.
     #[schema(value_type = Option<String>)]
     pub caller_id: Option<Box<str>>,
+    /// The trace that its spans are in; none where no spans are exported.
+    #[serde(rename = "trace_id")]
+    #[schema(value_type = Option<String>)]
+    pub trace: Option<TraceContext>,
     /// The route; `-` for a request that found none.
     #[schema(value_type = String)]
     pub route: Arc<str>,
@@ -105,6 +109,15 @@ pub struct AttemptRecord {
     /// The release that was called; none when none was.
     #[schema(value_type = Option<String>)]
     pub release: Option<Arc<str>>,
+    /// Who runs it, by its name in the configuration.
+    #[schema(value_type = Option<String>)]
+    pub provider: Option<Arc<str>>,
+    /// What the provider is asked for.
+    #[schema(value_type = Option<String>)]
+    pub upstream_model: Option<Arc<str>>,
+    /// Identifies its span; 0 where no spans are exported.
+    #[serde(skip)]
+    pub span: u64,
     /// The wait before it, in milliseconds.
     #[serde(rename = "waited_ms", serialize_with = "ms")]
     #[schema(value_type = f64)]
@@ -206,10 +219,16 @@ impl AttemptEnd {
 impl RequestRecord {
     /// The beginning of a record; a request of which nothing more is heard was
     /// cancelled.
-    pub(super) fn new(id: RequestId, arrived_ms: u64, arrival: Arrival) -> Self {
+    pub(super) fn new(
+        id: RequestId,
+        arrived_ms: u64,
+        trace: Option<TraceContext>,
+        arrival: Arrival,
+    ) -> Self {
         RequestRecord {
             id,
             caller_id: arrival.caller_id,
+            trace,
             route: arrival.route,
             operation: arrival.operation,
             streaming: arrival.streaming,

@@ -138,8 +138,9 @@ mod tests {
             streaming: false,
             arrived: Instant::now(),
             caller_id: caller_id.map(Into::into),
+            trace: None,
         };
-        let mut record = RequestRecord::new(id, 1, arrival);
+        let mut record = RequestRecord::new(id, 1, None, arrival);
         let call = CallId {
             step: 0,
             racer: 0,

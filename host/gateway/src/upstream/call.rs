@@ -10,6 +10,7 @@ use super::stream::{Deadlines, EventStream};
 use super::target::{Endpoint, ReadingOptions, Server};
 use super::types::{Call, Complete, Extracted, Failure, Path, Reply, StreamReply};
 use crate::openai::ChatRequest;
+use crate::trail::{TRACEPARENT, TRACESTATE};
 use backstop_core::fault::FailureClass;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -55,9 +56,9 @@ async fn open(
             request_logprobs,
         } => {
             let body = chat_body(call, model_json.as_deref(), *request_logprobs)?;
-            exchange(server, body, call.stream, deadlines).await
+            exchange(server, body, call, deadlines).await
         }
-        Endpoint::Json(server) => exchange(server, call.body.clone(), false, deadlines).await,
+        Endpoint::Json(server) => exchange(server, call.body.clone(), call, deadlines).await,
         Endpoint::Simulated {
             simulated,
             served_model,
@@ -90,15 +91,21 @@ fn chat_body(
 async fn exchange(
     server: &Server,
     body: Bytes,
-    stream: bool,
+    call: &Call,
     deadlines: &Deadlines,
 ) -> Result<(StatusCode, HeaderMap, Source), Failure> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = server.path.clone().into();
     let mut headers = server.headers.clone();
-    if stream {
+    if call.stream {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    }
+    if let Some(trace) = &call.trace {
+        headers.insert(TRACEPARENT, trace.traceparent.clone());
+        if let Some(state) = &trace.tracestate {
+            headers.insert(TRACESTATE, state.clone());
+        }
     }
     *request.headers_mut() = headers;
     let (head, exchange) = Exchange::start(Arc::clone(&server.origin), request, deadlines.connect)

@@ -39,7 +39,7 @@ pub use stream::{StreamFacts, Watch};
 pub use target::{EndpointOptions, ReadingOptions, Target, TargetError, TargetOptions};
 pub use types::{
     ByteStream, Call, Complete, Extracted, Failure, Path, Relay, Reply, SCORES_MAX, StreamReply,
-    TOKEN_LOGPROBS_MAX, Timeouts, Usage,
+    TOKEN_LOGPROBS_MAX, Timeouts, TraceHeaders, Usage,
 };
 
 use parking_lot::Mutex;

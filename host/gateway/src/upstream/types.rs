@@ -13,7 +13,7 @@ use backstop_core::fault::FailureClass;
 use backstop_core::input::{FinishReason, Score};
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,6 +41,17 @@ pub struct Call {
     /// How many bytes of a stream's text are kept in its [`Watch`], for a
     /// threshold policy or a reviewer; 0 keeps none.
     pub keep_text_bytes: usize,
+    /// Where the call stands in a trace, for the upstream to go on with.
+    pub trace: Option<TraceHeaders>,
+}
+
+/// Headers of W3C Trace Context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceHeaders {
+    /// The span that calls.
+    pub traceparent: HeaderValue,
+    /// What tracing systems keep there.
+    pub tracestate: Option<HeaderValue>,
 }
 
 /// What kind of request a body is.

@@ -60,6 +60,8 @@ pub(crate) struct Model {
     calls: Arc<AtomicU32>,
     /// The last request body.
     heard: Arc<Mutex<Bytes>>,
+    /// The headers of the last request.
+    headers: Arc<Mutex<HeaderMap>>,
 }
 
 type ModelBody = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -72,6 +74,7 @@ impl Model {
             says: Arc::new(Mutex::new(says)),
             calls: Arc::default(),
             heard: Arc::default(),
+            headers: Arc::default(),
         };
         let serving = model.clone();
         tokio::spawn(async move {
@@ -110,10 +113,17 @@ impl Model {
         serde_json::from_slice(&self.heard.lock()).unwrap()
     }
 
+    /// A header of the last request.
+    pub(crate) fn heard_header(&self, name: &str) -> Option<String> {
+        let headers = self.headers.lock();
+        Some(headers.get(name)?.to_str().unwrap().to_owned())
+    }
+
     async fn answer(
         &self,
         request: Request<Incoming>,
     ) -> Result<Response<ModelBody>, std::io::Error> {
+        *self.headers.lock() = request.headers().clone();
         let body = request
             .into_body()
             .collect()

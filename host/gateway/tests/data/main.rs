@@ -20,5 +20,6 @@ mod reviews;
 mod rollouts;
 mod rollouts_stored;
 mod shutdown;
+mod spans;
 mod streams;
 mod trail;

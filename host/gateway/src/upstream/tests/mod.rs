@@ -76,6 +76,7 @@ fn chat(target: &Arc<Target>, stream: bool, timeouts: Timeouts) -> Call {
         stream,
         timeouts,
         keep_text_bytes: 1024,
+        trace: None,
     }
 }
 
@@ -87,6 +88,7 @@ fn json(target: &Arc<Target>, timeouts: Timeouts) -> Call {
         stream: false,
         timeouts,
         keep_text_bytes: 0,
+        trace: None,
     }
 }
 
