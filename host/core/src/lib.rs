@@ -15,11 +15,13 @@
 //!   machine that a directive moves;
 //! - [`metric`]: the vocabulary of evidence;
 //! - [`split`], [`breaker`]: which release serves a caller, and whether it may;
+//! - [`budget`]: how many calls beyond the first are allowed;
 //! - [`plan_run`]: a plan's execution: retries, backoff, deadline, races;
 //! - [`evidence`]: the store behind metric queries, on [`window`], [`sketch`]
 //!   and [`stats`].
 
 pub mod breaker;
+pub mod budget;
 pub mod evidence;
 pub mod fault;
 pub mod input;

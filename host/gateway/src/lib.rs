@@ -43,6 +43,8 @@ pub mod components;
 pub mod config;
 pub mod evidence;
 mod execute;
+#[cfg(test)]
+mod faults;
 pub mod gateway;
 mod http;
 pub mod launch;

@@ -14,6 +14,7 @@ use crate::telemetry::{PolicyMetrics, RouteMetrics};
 use crate::upstream::Simulated;
 use backstop::PolicyHandle;
 use backstop::record::DecisionPoint;
+use backstop_core::budget::Budget;
 use backstop_core::evidence::SubjectRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Route {
     metrics: Arc<RouteMetrics>,
     series: Standard,
     complaints: Complaints,
+    retries: Budget,
+    hedges: Budget,
 }
 
 /// Keeps an outage from flooding the log: one line a second for each route,
@@ -241,6 +244,8 @@ impl Route {
             metrics: shared.telemetry.route(&spec.name),
             series: shared.evidence.of(SubjectRef::Route(&spec.name)),
             complaints: Complaints::default(),
+            retries: Budget::new(spec.retry.budget, shared.clock.now_ms()),
+            hedges: Budget::new(spec.hedge.budget, shared.clock.now_ms()),
             spec: spec.clone(),
         })
     }
@@ -248,6 +253,16 @@ impl Route {
     /// Whether the log hears of one more request that went wrong.
     pub(crate) fn complaints(&self) -> &Complaints {
         &self.complaints
+    }
+
+    /// The budget of its repetitions.
+    pub(crate) fn retries(&self) -> &Budget {
+        &self.retries
+    }
+
+    /// The budget of its calls beyond the first of a race.
+    pub(crate) fn hedges(&self) -> &Budget {
+        &self.hedges
     }
 
     /// What it was built from.

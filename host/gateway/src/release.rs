@@ -22,7 +22,7 @@ use crate::upstream::{Failure, Target, Upstream};
 use arc_swap::ArcSwap;
 use backstop_core::breaker::{Breaker, BreakerEventKind, Permit, Recorded, Refused};
 use backstop_core::evidence::SubjectRef;
-use backstop_core::fault::FailureClass;
+use backstop_core::fault::OnBreaker;
 use backstop_core::input::{BreakerState, Candidate};
 use backstop_core::split::{self, Split};
 use http::HeaderValue;
@@ -237,6 +237,7 @@ impl Model {
             model: self.spec.name.clone(),
             breaker,
             healthy: self.healthy(),
+            context_tokens: self.spec.context_tokens,
             ..Candidate::default()
         }
     }
@@ -410,13 +411,19 @@ pub(crate) enum NotNow {
     /// Its breaker refuses.
     #[error(transparent)]
     Breaker(Refused),
+    /// The route's requests have repeated as often as they may.
+    #[error("the route's retry budget is used up")]
+    RetryBudget,
+    /// A model with as large a context window found the request too long.
+    #[error("the request is too long for the model's context window")]
+    TooSmall,
 }
 
 impl NotNow {
     /// When it is worth asking again, where that is known.
     pub(crate) fn retry_in(self) -> Option<Duration> {
         match self {
-            NotNow::Down => None,
+            NotNow::Down | NotNow::RetryBudget | NotNow::TooSmall => None,
             // The breaker counts up to the moment after the wait, which is a
             // millisecond more than the provider asked for.
             NotNow::Breaker(refused) => refused
@@ -462,8 +469,8 @@ impl Lease {
         let duration_ms = u64::from(millis(now.saturating_duration_since(self.started)));
         let recorded = match failure.map(|failure| failure.class) {
             None => Recorded::Success,
-            Some(class) if counts_against_model(class) => Recorded::Failure,
-            Some(_) => Recorded::Ignored,
+            Some(class) if class.effect().breaker == OnBreaker::Ignored => Recorded::Ignored,
+            Some(_) => Recorded::Failure,
         };
         let release = &*self.release;
         release
@@ -502,23 +509,14 @@ impl Drop for Lease {
 /// How long a release is not to be called after `failure`, whatever its
 /// breaker has counted: the provider said so, or will refuse us anyway.
 fn leave_alone(failure: &Failure) -> Option<Duration> {
-    match failure.class {
-        FailureClass::RateLimit | FailureClass::Overload => failure.retry_after,
-        FailureClass::Auth => Some(failure.retry_after.unwrap_or(AUTH_OPEN)),
-        _ => None,
+    match failure.class.effect().breaker {
+        OnBreaker::OpensUntil => failure.retry_after,
+        OnBreaker::Opens => Some(failure.retry_after.unwrap_or(AUTH_OPEN)),
+        OnBreaker::Counts | OnBreaker::Ignored => None,
     }
 }
 
 /// The hash by which [`Model::pick`] assigns a caller.
 pub(crate) fn caller_hash(model: &str, caller: &str) -> u32 {
     split::hash(model, caller)
-}
-
-/// True for the failures that are the model's or its provider's doing. A
-/// request that is wrong, too long or unwelcome would have failed anywhere.
-fn counts_against_model(class: FailureClass) -> bool {
-    !matches!(
-        class,
-        FailureClass::ClientFault | FailureClass::ContextLength | FailureClass::ContentPolicy
-    )
 }

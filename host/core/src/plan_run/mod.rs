@@ -26,61 +26,73 @@ use crate::verdict::Outcome;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-/// Failures that may pass when the same call is made again. All others would
-/// fail the same way, or have already cost the whole of the attempt's time.
-pub const WORTH_REPEATING: FailureClasses = FailureClasses::NONE
-    .with(FailureClass::RateLimit)
-    .with(FailureClass::Overload)
-    .with(FailureClass::ServerError)
-    .with(FailureClass::Connection)
-    .with(FailureClass::TimeoutConnect);
-
 /// A route's limits on repeating a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryLimits {
     /// Most repetitions of one call, whatever the plan says.
     pub retries_max: u8,
-    /// Milliseconds below which the first wait is drawn; doubled for each
-    /// further one.
+    /// Milliseconds before the first repetition.
     pub backoff_ms: u64,
-    /// Milliseconds that a drawn wait never exceeds.
+    /// What each further wait is multiplied by, at least 1.
+    pub backoff_multiplier: f64,
+    /// Milliseconds that a wait never exceeds, unless the provider asks for it.
     pub backoff_ms_max: u64,
+    /// Share of a wait by which it is lengthened or shortened at random, 0 to 1.
+    pub backoff_jitter: f64,
     /// Milliseconds above which a provider's `Retry-After` is not waited for:
     /// the run goes on to the next step instead.
     pub retry_after_ms_max: u64,
+    /// Most repetitions after failures of single classes, by the position of
+    /// the class in [`FailureClass::ALL`]. Classes without one are repeated as
+    /// often as the others, or not at all where that is not worth it
+    /// ([`Effect::repeats`](crate::fault::Effect::repeats)).
+    pub classes: [Option<u8>; FailureClass::ALL.len()],
 }
 
 impl Default for RetryLimits {
-    /// Up to five, from 0.5 s to 8 s with full jitter, and no provider is
-    /// waited for longer than 10 s.
+    /// Up to five, 0.5 s and then twice as long each time up to 8 s, a fifth
+    /// more or less, and no provider is waited for longer than 10 s.
     fn default() -> Self {
         RetryLimits {
             retries_max: 5,
             backoff_ms: 500,
+            backoff_multiplier: 2.0,
             backoff_ms_max: 8_000,
+            backoff_jitter: 0.2,
             retry_after_ms_max: 10_000,
+            classes: [None; FailureClass::ALL.len()],
         }
     }
 }
 
 impl RetryLimits {
+    /// Most repetitions after a failure of `class`.
+    pub fn after(&self, class: FailureClass) -> u8 {
+        match self.classes[class as usize] {
+            Some(own) => own.min(self.retries_max),
+            None if class.effect().repeats => self.retries_max,
+            None => 0,
+        }
+    }
+
     /// Milliseconds before repetition number `retry` (from 0): exponential
-    /// with full jitter, never sooner than the provider asked for. None when
-    /// the provider asks for too much. `random` is uniform in `[0, 1)`.
+    /// with jitter, never sooner than the provider asked for. None when the
+    /// provider asks for too much. `random` is uniform in `[0, 1)`.
     pub fn delay_ms(&self, retry: u32, retry_after_ms: Option<u64>, random: f64) -> Option<u64> {
         let floor = retry_after_ms.unwrap_or(0);
         if floor > self.retry_after_ms_max {
             return None;
         }
-        let doubled = self.backoff_ms.saturating_mul(1 << retry.min(30));
-        let drawn = doubled.min(self.backoff_ms_max) as f64 * random.clamp(0.0, 1.0);
-        Some((drawn as u64).max(floor))
+        let exponent = i32::try_from(retry).unwrap_or(i32::MAX);
+        let grown = self.backoff_ms as f64 * self.backoff_multiplier.powi(exponent);
+        let jitter = 1.0 + self.backoff_jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
+        let wait = grown.min(self.backoff_ms_max as f64) * jitter;
+        Some((wait as u64).max(floor))
     }
 }
 
 /// What a run is bound by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RunOptions {
     /// The moment from which no call is made, on the clock of `now_ms`.
     pub deadline_ms: u64,
@@ -91,6 +103,8 @@ pub struct RunOptions {
     pub first_token_ms: u64,
     /// Limits on repeating.
     pub retry: RetryLimits,
+    /// Failures that the route does not go on after, whatever a step says.
+    pub stays: FailureClasses,
 }
 
 /// Which call: of which step, which of a race, which repetition; all from 0.
@@ -204,13 +218,18 @@ pub enum CallEnd {
         class: FailureClass,
         /// What the provider said about when to come back.
         retry_after_ms: Option<u64>,
+        /// False when the call must not be repeated, whatever its class: the
+        /// model may have acted on it.
+        repeatable: bool,
         /// True when the caller has already seen something of the answer: the
         /// failure is then the caller's to know.
         delivered: bool,
         /// Milliseconds that it took.
         latency_ms: u32,
     },
-    /// It was not made: the breaker refused, or no release could serve.
+    /// It was not made: the breaker refused, no release could serve, or a
+    /// repetition was not allowed. What the attempt before a repetition failed
+    /// of then holds.
     Refused,
 }
 
@@ -236,6 +255,8 @@ struct Racer {
     retry: u32,
     starts_ms: u64,
     done: bool,
+    /// What the attempt before a repetition failed of.
+    failed: Option<FailureClass>,
 }
 
 impl PlanRun {
@@ -281,26 +302,26 @@ impl PlanRun {
                 }
                 self.last = Exhausted::Escalated;
             }
-            CallEnd::Refused => self.last = Exhausted::Refused,
+            CallEnd::Refused => match self.racers[racer].failed {
+                Some(class) => self.failed(id, class),
+                None => self.last = Exhausted::Refused,
+            },
             CallEnd::Failed {
                 class,
                 retry_after_ms,
+                repeatable,
                 delivered,
                 ..
             } => {
                 if delivered {
                     return self.end(Move::Fail { call: id, class });
                 }
-                if let Some(call) = self.repeat(id, class, retry_after_ms, now_ms, random) {
+                if repeatable
+                    && let Some(call) = self.repeat(id, class, retry_after_ms, now_ms, random)
+                {
                     return Move::Call(call);
                 }
-                let goes_on = self
-                    .call_step(id)
-                    .is_some_and(|call| call.move_on.contains(class));
-                if !goes_on {
-                    self.fatal.get_or_insert((id, class));
-                }
-                self.last = Exhausted::Failed(class);
+                self.failed(id, class);
             }
         }
         self.racers[racer].done = true;
@@ -321,10 +342,7 @@ impl PlanRun {
             attempt.failure = Some(class);
         }
         self.last = Exhausted::Failed(class);
-        let goes_on = self
-            .call_step(id)
-            .is_some_and(|call| call.move_on.contains(class));
-        if goes_on {
+        if self.goes_on(id, class) {
             self.ended = false;
             self.enter(self.step + 1, now_ms)
         } else {
@@ -373,6 +391,30 @@ impl PlanRun {
         self.calls
     }
 
+    /// Leaves all but the first call of the race that was just begun waiting
+    /// until no other is left in flight: there is no budget for more at once.
+    pub fn one_at_a_time(&mut self) {
+        for racer in self.racers.iter_mut().skip(1) {
+            racer.starts_ms = u64::MAX;
+        }
+    }
+
+    /// Notes that the call is over for good, having failed of `class`.
+    fn failed(&mut self, id: CallId, class: FailureClass) {
+        if !self.goes_on(id, class) {
+            self.fatal.get_or_insert((id, class));
+        }
+        self.last = Exhausted::Failed(class);
+    }
+
+    /// True when the plan goes on after the call failed of `class`.
+    fn goes_on(&self, id: CallId, class: FailureClass) -> bool {
+        !self.options.stays.contains(class)
+            && self
+                .call_step(id)
+                .is_some_and(|call| call.move_on.contains(class))
+    }
+
     fn end(&mut self, last: Move) -> Move {
         self.ended = true;
         last
@@ -416,8 +458,7 @@ impl PlanRun {
             Some(retries) => retries,
             None => self.call_step(id)?.retries,
         };
-        let allowed = asked.min(limits.retries_max);
-        if id.retry >= u32::from(allowed) || !WORTH_REPEATING.contains(class) {
+        if id.retry >= u32::from(asked.min(limits.after(class))) {
             return None;
         }
         let delay_ms = limits.delay_ms(id.retry, retry_after_ms, random)?;
@@ -430,6 +471,7 @@ impl PlanRun {
             retry: again.retry,
             starts_ms: now_ms.saturating_add(delay_ms),
             done: false,
+            failed: Some(class),
         };
         self.calls += 1;
         Some(call)
@@ -497,6 +539,7 @@ impl PlanRun {
                 retry: 0,
                 starts_ms: now_ms.saturating_add(call.delay_ms),
                 done: false,
+                failed: None,
             }));
             self.calls += calls.len() as u32;
             return match calls[..] {

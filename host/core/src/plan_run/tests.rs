@@ -40,6 +40,7 @@ fn options() -> RunOptions {
         timeout_ms: 20_000,
         first_token_ms: 5_000,
         retry: RetryLimits::default(),
+        stays: FailureClasses::NONE,
     }
 }
 
@@ -47,6 +48,7 @@ fn failed(class: FailureClass) -> CallEnd {
     CallEnd::Failed {
         class,
         retry_after_ms: None,
+        repeatable: true,
         delivered: false,
         latency_ms: 7,
     }
@@ -107,6 +109,113 @@ fn a_policy_may_ask_for_other_repetitions_after_some_failures() {
         assert_eq!(calls, 1 + repeats, "{class}");
         assert_eq!(next, Move::Exhausted(Exhausted::Failed(class)));
     }
+}
+
+#[test]
+fn what_the_model_may_have_acted_on_is_not_repeated() {
+    let mut run = run(vec![Action::Call(call("a", 3)), Action::Call(call("b", 0))]);
+    let first = the_call(run.begin(NOW));
+    let end = CallEnd::Failed {
+        class: FailureClass::ServerError,
+        retry_after_ms: None,
+        repeatable: false,
+        delivered: false,
+        latency_ms: 1,
+    };
+    let next = the_call(run.told(first.id, end, NOW, 0.5));
+    assert_eq!(run.model(next.id), "b");
+}
+
+#[test]
+fn a_route_has_its_own_number_of_repetitions_for_a_class() {
+    let mut limits = RetryLimits::default();
+    assert_eq!(limits.after(FailureClass::Overload), 5);
+    assert_eq!(limits.after(FailureClass::Malformed), 0);
+    limits.classes[FailureClass::Overload as usize] = Some(1);
+    limits.classes[FailureClass::Malformed as usize] = Some(9);
+    assert_eq!(limits.after(FailureClass::Overload), 1);
+    assert_eq!(
+        limits.after(FailureClass::Malformed),
+        5,
+        "but no more than it has"
+    );
+}
+
+#[test]
+fn a_repetition_that_is_not_made_leaves_the_failure_before_it() {
+    for (move_on, expected) in [
+        (FailureClasses::MODEL_FAULTS, None),
+        (FailureClasses::NONE, Some(FailureClass::Overload)),
+    ] {
+        let step = CallStep {
+            move_on,
+            ..call("a", 1)
+        };
+        let mut run = run(vec![Action::Call(step), rules()]);
+        let first = the_call(run.begin(NOW));
+        let again = the_call(run.told(first.id, failed(FailureClass::Overload), NOW, 0.5));
+        let next = run.told(again.id, CallEnd::Refused, NOW, 0.5);
+        match expected {
+            None => assert_eq!(next, Move::Rules { step: 1 }),
+            Some(class) => assert_eq!(
+                next,
+                Move::Fail {
+                    call: again.id,
+                    class
+                }
+            ),
+        }
+    }
+}
+
+#[test]
+fn a_route_may_stay_where_a_step_would_go_on() {
+    let step = CallStep {
+        move_on: FailureClasses::ALL,
+        ..call("a", 0)
+    };
+    let plan = Plan::from(vec![
+        Step {
+            action: Action::Call(step),
+            reason: String::new(),
+        },
+        Step {
+            action: rules(),
+            reason: String::new(),
+        },
+    ]);
+    let class = FailureClass::ContentPolicy;
+    let options = RunOptions {
+        stays: FailureClasses::NONE.with(class),
+        ..options()
+    };
+    let mut run = PlanRun::new(Arc::new(plan), options);
+    let first = the_call(run.begin(NOW));
+    let next = run.told(first.id, failed(class), NOW, 0.5);
+    assert_eq!(
+        next,
+        Move::Fail {
+            call: first.id,
+            class
+        }
+    );
+}
+
+#[test]
+fn without_a_budget_a_race_goes_one_by_one() {
+    let mut run = run(vec![race(&["a", "b", "c"], 0), rules()]);
+    let Move::Race(calls) = run.begin(NOW) else {
+        panic!("no race");
+    };
+    run.one_at_a_time();
+    let overload = failed(FailureClass::Overload);
+    for position in 0..2 {
+        let next = run.told(calls[position].id, overload, NOW, 0.5);
+        let hurry = Some(calls[position + 1].id);
+        assert_eq!(next, Move::Wait { hurry });
+    }
+    let last = run.told(calls[2].id, answered(Outcome::Accept), NOW, 0.5);
+    assert_eq!(last, Move::Deliver(calls[2].id));
 }
 
 #[test]
@@ -216,17 +325,17 @@ fn only_failures_that_may_pass_are_repeated() {
 }
 
 #[test]
-fn waits_double_with_full_jitter_up_to_the_cap() {
+fn waits_grow_up_to_their_limit() {
     let limits = RetryLimits::default();
     let delays = |random| {
         (0..7)
             .map(|retry| limits.delay_ms(retry, None, random).unwrap())
             .collect::<Vec<_>>()
     };
-    assert_eq!(delays(0.0), [0; 7]);
-    assert_eq!(delays(0.5), [250, 500, 1_000, 2_000, 4_000, 4_000, 4_000]);
-    assert_eq!(delays(1.0), [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
-    assert_eq!(limits.delay_ms(u32::MAX, None, 1.0), Some(8_000));
+    assert_eq!(delays(0.5), [500, 1_000, 2_000, 4_000, 8_000, 8_000, 8_000]);
+    assert_eq!(delays(0.0)[0], 400, "a fifth less");
+    assert_eq!(delays(1.0)[6], 9_600, "or more");
+    assert_eq!(limits.delay_ms(u32::MAX, None, 0.5), Some(8_000));
 }
 
 #[test]
@@ -234,12 +343,13 @@ fn a_provider_is_not_called_sooner_than_it_asked_for() {
     let limited = |retry_after_ms| CallEnd::Failed {
         class: FailureClass::RateLimit,
         retry_after_ms: Some(retry_after_ms),
+        repeatable: true,
         delivered: false,
         latency_ms: 7,
     };
     let plan = || run(vec![Action::Call(call("a", 1)), Action::Call(call("b", 0))]);
     for (retry_after_ms, model, delay_ms) in
-        [(100, "a", 250), (3_000, "a", 3_000), (10_001, "b", 0)]
+        [(100, "a", 500), (3_000, "a", 3_000), (10_001, "b", 0)]
     {
         let mut run = plan();
         let first = the_call(run.begin(NOW));
@@ -307,6 +417,7 @@ fn what_the_caller_has_seen_is_neither_repeated_nor_replaced() {
     let end = CallEnd::Failed {
         class,
         retry_after_ms: None,
+        repeatable: true,
         delivered: true,
         latency_ms: 7,
     };
@@ -451,8 +562,8 @@ fn arbitrary_plan() -> impl Strategy<Value = Vec<Action>> {
 fn arbitrary_end() -> impl Strategy<Value = CallEnd> {
     let class = (0..FailureClass::ALL.len()).prop_map(|at| FailureClass::ALL[at]);
     prop_oneof![
-        8 => (class, prop::option::of(0..12_000u64)).prop_map(|(class, retry_after_ms)| {
-            CallEnd::Failed { class, retry_after_ms, delivered: false, latency_ms: 1 }
+        8 => (class, prop::option::of(0..12_000u64), any::<bool>()).prop_map(|(class, retry_after_ms, repeatable)| {
+            CallEnd::Failed { class, retry_after_ms, repeatable, delivered: false, latency_ms: 1 }
         }),
         2 => Just(answered(Outcome::Escalate)),
         1 => Just(answered(Outcome::Review)),

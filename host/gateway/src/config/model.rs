@@ -31,6 +31,8 @@ pub struct Model {
     pub breaker: BreakerConfig,
     /// Longest time of one attempt, where shorter than the route's.
     pub timeout: Option<Duration>,
+    /// Tokens of its context window, where known.
+    pub context_tokens: Option<u32>,
 }
 
 impl Model {
@@ -172,6 +174,13 @@ pub(super) static MODEL: Schema = Schema {
             about: "Milliseconds of one attempt, where shorter than the route's.",
         },
         Key {
+            name: "context_tokens",
+            kind: Kind::Integer(1, CONTEXT_TOKENS_MAX),
+            default: Default::Words("not known"),
+            about: "Tokens of its context window. A request that was too long for one model goes \
+                    on only to models with a larger window, or with one that is not known.",
+        },
+        Key {
             name: "breaker",
             kind: Kind::Table(&breaker::BREAKER),
             default: Default::Words("its defaults"),
@@ -252,6 +261,9 @@ pub(super) static RELEASE: Schema = Schema {
     ],
 };
 
+/// Largest context window.
+const CONTEXT_TOKENS_MAX: u64 = 1_000_000_000;
+
 /// Most steps of a rollout.
 const ROLLOUT_STEPS_MAX: usize = 20;
 
@@ -331,6 +343,7 @@ pub(super) fn resolve(
         releases,
         rollout: rollout.flatten(),
         breaker,
+        context_tokens: section.integer_if_set("context_tokens"),
         timeout: section
             .integer_if_set("timeout_ms")
             .map(Duration::from_millis),

@@ -5,6 +5,7 @@ use super::check::{is_pointer, shown};
 use super::mistake::MistakeKind;
 use super::model::Model;
 use super::provider::ProviderKind;
+use super::retry::{self, Hedge, Retry};
 use super::rules::Rules;
 use super::schema::{
     Collection, Default, Key, Kind, ROUTE_MODELS_MAX, ROUTE_RULES_MAX, Schema, TAGS_MAX,
@@ -14,7 +15,7 @@ use super::section::{Resolver, Section};
 use super::source::Place;
 use super::stream::{self, Stream};
 use backstop_core::fault::FailureClasses;
-use backstop_core::plan::{Action, CallStep, Plan, STEPS_MAX, Step};
+use backstop_core::plan::{Action, CallStep, Plan, RaceStep, STAGGER_MS_MAX, STEPS_MAX, Step};
 use http::HeaderName;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,8 +41,18 @@ pub struct Route {
     pub threshold: Option<Name>,
     /// Longest times of one attempt.
     pub timeouts: Timeouts,
+    /// How long a request may take until its answer begins to reach the
+    /// caller, over all steps.
+    pub deadline: Duration,
     /// How calls are repeated.
     pub retry: Retry,
+    /// How a second model is asked while the first one is at it.
+    pub hedge: Hedge,
+    /// Whether a call may be repeated that the model may have acted on.
+    pub idempotent: bool,
+    /// Whether plans may go on to another model after one has declined the
+    /// content of a request.
+    pub route_round_refusals: bool,
     /// How answers are streamed.
     pub stream: Stream,
     /// Facts that policies see, by name.
@@ -85,25 +96,6 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
-/// How a call is repeated before the plan goes on.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Retry {
-    /// Repetitions of each call of the default plan, 0 to 5. Plans of
-    /// policies say their own.
-    pub retries: u8,
-    /// Wait before the first repetition.
-    pub backoff: Duration,
-    /// What each further wait is multiplied by, at least 1.
-    pub backoff_multiplier: f64,
-    /// No wait is longer, unless the provider asked for it.
-    pub backoff_max: Duration,
-    /// Share of a wait by which it is lengthened or shortened at random, 0 to 1.
-    pub backoff_jitter: f64,
-    /// A provider that asks for a longer wait (`Retry-After`) is not called
-    /// again; the plan goes on.
-    pub retry_after_max: Duration,
-}
-
 /// Where a fact about a request is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FactSource {
@@ -120,22 +112,29 @@ pub(super) fn default_plan(
     rules: &[Arc<Rules>],
     review: bool,
     retries: u8,
+    hedge: Option<Duration>,
 ) -> Plan {
-    let mut steps: Vec<Step> = models
-        .iter()
-        .take(STEPS_MAX - 1)
-        .enumerate()
-        .map(|(index, model)| Step {
-            action: Action::Call(CallStep {
-                model: model.name.clone(),
-                timeout_ms: 0,
-                first_token_ms: 0,
-                retries,
-                move_on: FailureClasses::MODEL_FAULTS,
+    let mut calls = models.iter().map(|model| CallStep {
+        model: model.name.clone(),
+        timeout_ms: 0,
+        first_token_ms: 0,
+        retries,
+        move_on: FailureClasses::MODEL_FAULTS,
+    });
+    let mut steps = Vec::new();
+    if let (Some(after), true) = (hedge, models.len() > 1) {
+        steps.push(Step {
+            action: Action::Race(RaceStep {
+                calls: calls.by_ref().take(2).collect(),
+                stagger_ms: u32::try_from(after.as_millis()).unwrap_or(STAGGER_MS_MAX),
             }),
-            reason: format!("default plan: model {} of the route", index + 1),
-        })
-        .collect();
+            reason: "default plan: the route's first two models".into(),
+        });
+    }
+    steps.extend(calls.take(STEPS_MAX - 1 - steps.len()).map(|call| Step {
+        reason: format!("default plan: model `{}` of the route", call.model),
+        action: Action::Call(call),
+    }));
     if let Some(rules) = rules.first() {
         steps.push(Step {
             action: Action::Rules(rules.name.clone()),
@@ -213,10 +212,38 @@ pub(super) static ROUTE: Schema = Schema {
             about: "Milliseconds between two pieces of a stream.",
         },
         Key {
+            name: "deadline_ms",
+            kind: Kind::Integer(1, DEADLINE_MS_MAX),
+            default: Default::Integer(300_000),
+            about: "Milliseconds until an answer begins to reach its caller, over all steps: half \
+                    of what OpenAI's clients wait. Callers may shorten it with the header \
+                    `x-backstop-timeout-ms`.",
+        },
+        Key {
+            name: "idempotent",
+            kind: Kind::Bool,
+            default: Default::Words("false for `json`, else true"),
+            about: "Whether a call may be repeated that the model may have acted on. What chat \
+                    models do has no effect but its cost; of other models only you know.",
+        },
+        Key {
+            name: "route_round_refusals",
+            kind: Kind::Bool,
+            default: Default::Bool(false),
+            about: "Whether a plan that says so goes on to another model after one has declined \
+                    the content of a request.",
+        },
+        Key {
             name: "retry",
-            kind: Kind::Table(&RETRY),
+            kind: Kind::Table(&retry::RETRY),
             default: Default::Words("its defaults"),
             about: "How calls are repeated.",
+        },
+        Key {
+            name: "hedge",
+            kind: Kind::Table(&retry::HEDGE),
+            default: Default::Words("its defaults"),
+            about: "How a second model is asked while the first one is still at it.",
         },
         Key {
             name: "stream",
@@ -239,49 +266,8 @@ pub(super) static ROUTE: Schema = Schema {
     ],
 };
 
-/// `[routes.NAME.retry]`.
-pub(super) static RETRY: Schema = Schema {
-    name: "routes.NAME.retry",
-    about: "How a call is repeated before the plan goes on.",
-    keys: &[
-        Key {
-            name: "retries",
-            kind: Kind::Integer(0, backstop_core::plan::RETRIES_MAX as u64),
-            default: Default::Integer(1),
-            about: "Repetitions of each call, where no policy plans.",
-        },
-        Key {
-            name: "backoff_ms",
-            kind: Kind::Integer(0, 60_000),
-            default: Default::Integer(250),
-            about: "Milliseconds before the first repetition.",
-        },
-        Key {
-            name: "backoff_multiplier",
-            kind: Kind::Number(1.0, 10.0),
-            default: Default::Number(2.0),
-            about: "What each further wait is multiplied by.",
-        },
-        Key {
-            name: "backoff_ms_max",
-            kind: Kind::Integer(0, TIMEOUT_MS_MAX),
-            default: Default::Integer(8_000),
-            about: "Milliseconds that no wait exceeds, unless the provider asks for it.",
-        },
-        Key {
-            name: "backoff_jitter",
-            kind: Kind::Number(0.0, 1.0),
-            default: Default::Number(0.2),
-            about: "Share of a wait by which it is lengthened or shortened at random.",
-        },
-        Key {
-            name: "retry_after_ms_max",
-            kind: Kind::Integer(0, TIMEOUT_MS_MAX),
-            default: Default::Integer(5_000),
-            about: "A provider that asks for a longer wait is not called again; the plan goes on.",
-        },
-    ],
-};
+/// Longest deadline of a request: an hour.
+const DEADLINE_MS_MAX: u64 = 3_600_000;
 
 /// What routes refer to. A name with nothing behind it was noted elsewhere.
 pub(super) struct Known<'k> {
@@ -333,8 +319,9 @@ pub(super) fn resolve(
         let text = section.text_if_set(key)?;
         known.policies.get(text.text).cloned()
     };
-    let retry = resolve_retry(&section.section("retry"));
-    let default_plan = Arc::new(default_plan(&models, &rules, review, retry.retries));
+    let retry = retry::resolve(&section.section("retry"));
+    let hedge = retry::resolve_hedge(&section.section("hedge"));
+    let default_plan = default_plan(&models, &rules, review, retry.retries, hedge.after);
     Route {
         name,
         kind,
@@ -344,14 +331,20 @@ pub(super) fn resolve(
         fallback: policy("fallback"),
         threshold: policy("threshold"),
         timeouts: resolve_timeouts(cx, section),
+        deadline: section.millis("deadline_ms"),
         retry,
+        hedge,
+        idempotent: section
+            .boolean_if_set("idempotent")
+            .unwrap_or(kind != RouteKind::Json),
+        route_round_refusals: section.boolean("route_round_refusals"),
         stream: stream::resolve(&section.section("stream")),
         tags: resolve_tags(cx, section),
         sticky: section.text_if_set("sticky").and_then(|text| {
             let path = section.key_path("sticky");
             fact_source(cx, text.text, text.place, &path)
         }),
-        default_plan,
+        default_plan: Arc::new(default_plan),
     }
 }
 
@@ -408,17 +401,6 @@ fn resolve_timeouts(cx: &mut Resolver<'_>, section: &Section<'_>) -> Timeouts {
         total,
         first_token: within("first_token_ms"),
         idle: within("idle_ms"),
-    }
-}
-
-fn resolve_retry(section: &Section<'_>) -> Retry {
-    Retry {
-        retries: section.integer("retries"),
-        backoff: section.millis("backoff_ms"),
-        backoff_multiplier: section.number("backoff_multiplier"),
-        backoff_max: section.millis("backoff_ms_max"),
-        backoff_jitter: section.number("backoff_jitter"),
-        retry_after_max: section.millis("retry_after_ms_max"),
     }
 }
 

@@ -5,10 +5,13 @@ use super::schema::{Default, Key, Kind, Schema};
 use super::section::Section;
 use backstop_core::plan::{AfterCut, HOLD_MS_MAX, HOLD_TOKENS_MAX, Hold};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most bytes of one stream that can be held back: an answer of 128 Ki tokens
 /// with its events around it.
 const HOLD_BYTES_MAX: u64 = 64 << 20;
+/// Longest time of a stream: an hour.
+const TOTAL_MS_MAX: u64 = 3_600_000;
 /// Longest text between an answer that was cut and the one that replaces it.
 const RESTART_TEXT_BYTES_MAX: usize = 1_024;
 
@@ -22,6 +25,8 @@ pub struct Stream {
     pub hold: Hold,
     /// Bytes from which a stream passes, whatever `hold` says.
     pub hold_bytes_max: usize,
+    /// How long a stream may take as a whole.
+    pub total: Duration,
     /// What follows when a stream is cut that the caller has begun to see.
     pub after_cut: AfterCut,
     /// What the caller reads before an answer that starts again.
@@ -65,6 +70,13 @@ pub(super) static STREAM: Schema = Schema {
             about: "Bytes of one stream from which it passes, whatever `hold` says.",
         },
         Key {
+            name: "total_ms",
+            kind: Kind::Integer(1, TOTAL_MS_MAX),
+            default: Default::Integer(600_000),
+            about: "Milliseconds of a streamed answer as a whole. A stream that goes on is not \
+                    bounded by `timeout_ms`: what is held of it after that time passes.",
+        },
+        Key {
             name: "after_cut",
             kind: Kind::Choice(&["error", "restart"]),
             default: Default::Text("error"),
@@ -93,6 +105,7 @@ pub(super) fn resolve(section: &Section<'_>) -> Stream {
             _ => Hold::Whole,
         },
         hold_bytes_max: section.integer("hold_bytes_max"),
+        total: section.millis("total_ms"),
         after_cut: match section.text("after_cut").text {
             "restart" => AfterCut::Restart,
             _ => AfterCut::Error,

@@ -1,6 +1,6 @@
 //! What is asked: one request on its way through the gateway.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::config::FactSource;
 use crate::plant::Route;
 use crate::release::caller_hash;
@@ -12,10 +12,17 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The header by which a caller says who it is, for sticky splits.
 pub(crate) const KEY_HEADER: &str = "x-backstop-key";
+/// Headers by which callers say how long they wait, and how many seconds their
+/// unit has: our own, and those of OpenAI's Python and Node clients.
+const TIMEOUT_HEADERS: [(&str, f64); 3] = [
+    ("x-backstop-timeout-ms", 0.001),
+    ("x-stainless-read-timeout", 1.0),
+    ("x-stainless-timeout", 1.0),
+];
 /// Longest key that is hashed whole; more would only cost time.
 const KEY_BYTES_MAX: usize = 1_024;
 /// Longest tag that a policy is told.
@@ -55,6 +62,8 @@ pub(crate) struct Ask {
     /// Whether a stream is to end with a chunk of token counts.
     pub(crate) include_usage: bool,
     pub(crate) key: CallerKey,
+    /// How long it may take until its answer begins to reach the caller.
+    pub(crate) deadline: Duration,
     /// What policies are told, before any attempt.
     pub(crate) facts: Arc<RequestFacts>,
     pub(crate) arrived: Instant,
@@ -84,6 +93,7 @@ impl Ask {
             CallerKey::Nobody
         };
         let now_ms = clock.at_ms(heard.arrived);
+        let deadline = deadline(&route, headers);
         let spec = route.spec();
         let facts = Arc::new(RequestFacts {
             route: spec.name.clone(),
@@ -96,6 +106,7 @@ impl Ask {
             has_review: spec.review,
             streaming: heard.streaming,
             attempts: Vec::new(),
+            time_left_ms: Some(millis(deadline.saturating_sub(heard.arrived.elapsed()))),
             tags: spec
                 .tags
                 .iter()
@@ -118,10 +129,23 @@ impl Ask {
             key,
             facts,
             arrived: heard.arrived,
+            deadline,
             caller_id: trail::caller_id(headers),
             trace: trail::trace_of_caller(headers),
         }
     }
+}
+
+/// How long the caller waits: no longer than the route lets it.
+fn deadline(route: &Route, headers: &HeaderMap) -> Duration {
+    let longest = route.spec().deadline;
+    let asked = TIMEOUT_HEADERS.iter().find_map(|(name, unit)| {
+        let text = headers.get(*name)?.to_str().ok()?;
+        let number: f64 = text.trim().parse().ok()?;
+        let asked = Duration::try_from_secs_f64(number * unit).ok()?;
+        (!asked.is_zero()).then_some(asked)
+    });
+    asked.map_or(longest, |asked| asked.min(longest))
 }
 
 /// The body as a document, parsed only for routes that take facts from it.

@@ -4,7 +4,6 @@ use super::Run;
 use super::hold::{self, Held};
 use super::judge::{self, Judged};
 use crate::clock::millis;
-use crate::config::Retry;
 use crate::release::{Lease, Model, NotNow, Release};
 use crate::trail::{Attempting, Why};
 use crate::upstream::{self, Complete, Failure, Reply, StreamFacts, StreamReply, Timeouts};
@@ -57,7 +56,7 @@ pub(super) struct Begun {
 impl Ended {
     /// The same in the words of the plan's run. A review that the route has no
     /// queue for is told as an escalation.
-    pub(super) fn told(&self, has_review: bool) -> CallEnd {
+    pub(super) fn told(&self, has_review: bool, idempotent: bool) -> CallEnd {
         match self {
             Ended::Answered {
                 complete, judged, ..
@@ -73,9 +72,10 @@ impl Ended {
             },
             Ended::Failed(failure, latency_ms) => CallEnd::Failed {
                 class: failure.class,
-                retry_after_ms: failure
-                    .retry_after
-                    .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+                retry_after_ms: failure.retry_after.map(|wait| {
+                    u64::try_from((wait + AFTER_THE_WAIT).as_millis()).unwrap_or(u64::MAX)
+                }),
+                repeatable: idempotent || !failure.may_have_acted,
                 delivered: false,
                 latency_ms: *latency_ms,
             },
@@ -99,6 +99,8 @@ pub(super) struct Assignment<'a> {
     pub(super) model: Option<Arc<Model>>,
     pub(super) why: Why,
     pub(super) steps_left: u32,
+    /// False when a model with as much room has found the request too long.
+    pub(super) fits: bool,
     /// How much of a stream is held back.
     pub(super) hold: Hold,
     /// Attempts that have ended before this one.
@@ -115,9 +117,18 @@ pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
         return Ended::NotNow(NotNow::Down);
     };
     let mut attempting = run.trail().attempt(call.id, assignment.why, model.name());
+    if !assignment.fits {
+        attempting.not_called(NotNow::TooSmall);
+        return Ended::NotNow(NotNow::TooSmall);
+    }
     if call.id.retry > 0 {
-        let wait = wait_before_repeat(&run.ask.route.spec().retry, &call);
-        tokio::time::sleep(wait).await;
+        // What others have used up by then is not known before.
+        let now_ms = run.gateway.clock().now_ms();
+        if !run.ask.route.retries().take(1, now_ms) {
+            attempting.not_called(NotNow::RetryBudget);
+            return Ended::NotNow(NotNow::RetryBudget);
+        }
+        tokio::time::sleep(Duration::from_millis(call.delay_ms)).await;
     } else if call.delay_ms > 0 {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(call.delay_ms)) => {}
@@ -227,7 +238,8 @@ async fn begun(
 ) -> Ended {
     attempting.streams(reply.status, reply.first_token);
     let bytes_max = run.ask.route.spec().stream.hold_bytes_max;
-    let whole = match hold::hold(&mut reply, assignment.hold, bytes_max).await {
+    let until = started + Duration::from_millis(assignment.call.timeout_ms);
+    let whole = match hold::hold(&mut reply, assignment.hold, bytes_max, until).await {
         Ok(held) => held == Held::Whole,
         Err(failure) => return failed(run, (lease, attempting), failure, started),
     };
@@ -308,68 +320,16 @@ fn failed(
 /// model is given.
 fn timeouts(run: &Run, model: &Model, release: &Release, call: Call) -> Timeouts {
     let ms = Duration::from_millis;
-    let total = ms(call.timeout_ms).min(model.spec().timeout.unwrap_or(Duration::MAX));
+    let whole = ms(call.timeout_ms).min(model.spec().timeout.unwrap_or(Duration::MAX));
+    let total = if run.ask.streaming {
+        run.ask.route.spec().stream.total
+    } else {
+        whole
+    };
     Timeouts {
         connect: release.connect_timeout().min(total),
-        first_token: ms(call.first_token_ms).min(total),
+        first_token: ms(call.first_token_ms).min(whole),
         idle: run.ask.route.spec().timeouts.idle,
         total,
-    }
-}
-
-/// How long to wait before a repetition: the route's backoff, and never less
-/// than the provider asked for, which is what the plan's run passes on.
-fn wait_before_repeat(retry: &Retry, call: &Call) -> Duration {
-    let exponent = i32::try_from(call.id.retry.saturating_sub(1)).unwrap_or(i32::MAX);
-    let grown = retry.backoff.as_secs_f64() * retry.backoff_multiplier.powi(exponent);
-    let wait = grown.min(retry.backoff_max.as_secs_f64());
-    let jitter = 1.0 + retry.backoff_jitter * (2.0 * fastrand::f64() - 1.0);
-    let wait = Duration::try_from_secs_f64(wait * jitter).unwrap_or(retry.backoff_max);
-    match call.delay_ms {
-        0 => wait,
-        asked_for => wait.max(Duration::from_millis(asked_for) + AFTER_THE_WAIT),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use backstop_core::plan_run::CallId;
-
-    const RETRY: Retry = Retry {
-        retries: 0,
-        backoff: Duration::from_millis(100),
-        backoff_multiplier: 2.0,
-        backoff_max: Duration::from_millis(300),
-        backoff_jitter: 0.0,
-        retry_after_max: Duration::from_secs(2),
-    };
-
-    fn wait_ms(retry: u32, delay_ms: u64) -> u128 {
-        let call = Call {
-            id: CallId {
-                step: 0,
-                racer: 0,
-                retry,
-            },
-            delay_ms,
-            timeout_ms: 1,
-            first_token_ms: 1,
-        };
-        wait_before_repeat(&RETRY, &call).as_millis()
-    }
-
-    #[test]
-    fn waits_grow_up_to_their_limit() {
-        assert_eq!(
-            [1, 2, 3, 4].map(|retry| wait_ms(retry, 0)),
-            [100, 200, 300, 300]
-        );
-    }
-
-    #[test]
-    fn a_provider_that_asks_for_a_wait_gets_it() {
-        assert_eq!(wait_ms(1, 1_000), 1_002);
-        assert_eq!(wait_ms(1, 1), 100);
     }
 }

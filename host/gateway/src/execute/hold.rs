@@ -51,7 +51,9 @@ pub(super) enum Held {
     Beginning,
 }
 
-/// Gathers as much of `reply` as `hold` says into its first piece.
+/// Gathers as much of `reply` as `hold` says into its first piece, and no
+/// longer than `until`: a stream that goes on then is slow and well, and
+/// passes.
 ///
 /// # Errors
 ///
@@ -60,12 +62,16 @@ pub(super) async fn hold(
     reply: &mut StreamReply,
     hold: Hold,
     bytes_max: usize,
+    until: std::time::Instant,
 ) -> Result<Held, Failure> {
+    let until = Instant::from_std(until);
     let (tokens, until) = match hold {
         Hold::None => return Ok(Held::Beginning),
-        Hold::Begin { tokens, ms } => (tokens, Instant::now() + Duration::from_millis(ms.into())),
-        // Streams have timeouts of their own.
-        Hold::Whole => (u32::MAX, Instant::now() + Duration::from_secs(86_400)),
+        Hold::Begin { tokens, ms } => {
+            let begun = Instant::now() + Duration::from_millis(ms.into());
+            (tokens, until.min(begun))
+        }
+        Hold::Whole => (u32::MAX, until),
     };
     let mut share = Share::default();
     let mut room = share.grow(reply.first.len());

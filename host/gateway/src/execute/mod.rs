@@ -123,6 +123,8 @@ impl Run {
 
 /// Serves one request to a route.
 pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
+    ask.route.retries().request();
+    ask.route.hedges().request();
     let trail = Trail::new(gateway, Arrival::of(&ask));
     let count = Count::new(ask.route.metrics(), trail.clone(), ask.arrived);
     let (plan, decision) = plan(gateway, &ask).await;

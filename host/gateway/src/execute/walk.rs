@@ -10,10 +10,11 @@
 use super::Run;
 use super::attempt::{self, Assignment, Begun, Ended};
 use super::judge::{self, Item};
-use crate::release::{NotNow, Release};
+use crate::release::{Model, NotNow, Release};
 use crate::store::StoreError;
 use crate::trail::Why;
 use crate::upstream::{Complete, Failure, StreamReply};
+use backstop_core::fault::{FailureClass, FailureClasses, MovesOn};
 use backstop_core::plan::{Action, Plan, RACERS_MAX, RETRIES_MAX};
 use backstop_core::plan_run::{Call, CallId, Exhausted, Move, PlanRun, RetryLimits, RunOptions};
 use futures_util::StreamExt;
@@ -98,6 +99,8 @@ pub(crate) enum LastFailure {
     Failed(Box<Failure>),
     /// A model could not be called.
     NotNow(NotNow),
+    /// There was no time for a call.
+    Deadline,
     /// An answer was judged not good enough, and no step was left.
     NotGoodEnough,
     /// It was to go to people, but the queue did not take it.
@@ -110,6 +113,7 @@ pub(super) async fn walk(run: &Run, plan: Arc<Plan>) -> End {
         run,
         plan_run: PlanRun::new(plan, options(run)),
         kept: Vec::new(),
+        too_long: Vec::new(),
         resumed: false,
     };
     let first = walk.plan_run.begin(walk.now_ms());
@@ -129,6 +133,7 @@ pub(super) async fn resume(
         run,
         plan_run,
         kept: vec![(call, Ended::Failed(Box::new(failure), latency_ms))],
+        too_long: Vec::new(),
         resumed: true,
     };
     go(walk, next).await
@@ -149,8 +154,15 @@ async fn go(mut walk: Walk<'_>, mut next: Move) -> End {
                 racing.push(one(run, walk.assignment(call, &hurries)));
                 walk.next_of(racing).await
             }
-            Move::Race(calls) => {
+            Move::Race(mut calls) => {
                 let racing = racing.insert(FuturesUnordered::new());
+                let more = u32::try_from(calls.len()).unwrap_or(u32::MAX) - 1;
+                if !run.ask.route.hedges().take(more, walk.now_ms()) {
+                    walk.plan_run.one_at_a_time();
+                    for call in calls.iter_mut().skip(1) {
+                        call.delay_ms = u64::MAX;
+                    }
+                }
                 for call in calls {
                     racing.push(one(run, walk.assignment(call, &hurries)));
                 }
@@ -182,20 +194,31 @@ async fn one(run: &Run, assignment: Assignment<'_>) -> (CallId, Ended) {
     (id, attempt::make(run, assignment).await)
 }
 
-/// The limits of a plan's run. Waits between repetitions are the route's own
-/// (`attempt`); the run adds what providers ask for.
+/// The limits of a plan's run.
 fn options(run: &Run) -> RunOptions {
     let spec = run.ask.route.spec();
     let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let arrived_ms = run.gateway.clock().at_ms(run.ask.arrived);
     RunOptions {
-        deadline_ms: u64::MAX,
+        deadline_ms: arrived_ms.saturating_add(ms(run.ask.deadline)),
         timeout_ms: ms(spec.timeouts.total),
         first_token_ms: ms(spec.timeouts.first_token),
         retry: RetryLimits {
             retries_max: RETRIES_MAX,
-            backoff_ms: 0,
-            backoff_ms_max: 0,
+            backoff_ms: ms(spec.retry.backoff),
+            backoff_multiplier: spec.retry.backoff_multiplier,
+            backoff_ms_max: ms(spec.retry.backoff_max),
+            backoff_jitter: spec.retry.backoff_jitter,
             retry_after_ms_max: ms(spec.retry.retry_after_max),
+            classes: spec.retry.classes,
+        },
+        stays: if spec.route_round_refusals {
+            FailureClasses::NONE
+        } else {
+            FailureClass::ALL
+                .into_iter()
+                .filter(|class| class.effect().moves_on == MovesOn::WhereAllowed)
+                .collect()
         },
     }
 }
@@ -205,11 +228,24 @@ struct Walk<'a> {
     plan_run: PlanRun,
     /// What calls of the present step came to, oldest first.
     kept: Vec<(CallId, Ended)>,
+    /// Models that found the request too long.
+    too_long: Vec<Arc<Model>>,
     /// True after a cut that the caller has seen.
     resumed: bool,
 }
 
 impl Walk<'_> {
+    /// False for models that would find the request too long, since one with
+    /// as much room has. Where a window is not known, only the same model
+    /// would.
+    fn fits(&self, model: &Model) -> bool {
+        self.too_long.iter().all(|failed| {
+            let room = (failed.spec().context_tokens, model.spec().context_tokens);
+            failed.name() != model.name()
+                && !matches!(room, (Some(failed), Some(own)) if own <= failed)
+        })
+    }
+
     fn now_ms(&self) -> u64 {
         self.run.gateway.clock().now_ms()
     }
@@ -218,6 +254,7 @@ impl Walk<'_> {
         let model = self.run.ask.route.model(self.plan_run.model(call.id));
         Assignment {
             call,
+            fits: self.too_long.is_empty() || model.is_none_or(|model| self.fits(model)),
             model: model.cloned(),
             why: self.why(call.id),
             steps_left: self.plan_run.steps_left(call.id.step),
@@ -255,11 +292,19 @@ impl Walk<'_> {
 
     /// Tells the run how a call ended, and keeps what it came to.
     fn told(&mut self, id: CallId, ended: Ended) -> Move {
-        let end = ended.told(self.run.ask.route.spec().review);
+        let spec = self.run.ask.route.spec();
+        let end = ended.told(spec.review, spec.idempotent);
+        if let Ended::Failed(failure, _) = &ended
+            && failure.class == FailureClass::ContextLength
+            && let Some(model) = self.run.ask.route.model(self.plan_run.model(id))
+        {
+            self.too_long.push(model.clone());
+        }
         if self
             .kept
             .last()
             .is_some_and(|(last, _)| last.step != id.step)
+            && !matches!(ended, Ended::NotNow(NotNow::TooSmall))
         {
             self.kept.clear();
         }
@@ -330,11 +375,21 @@ impl Walk<'_> {
 
     /// The last thing that went wrong.
     fn exhausted(&mut self) -> End {
+        // A call that was not made for want of budget or room says less than
+        // the failure before it.
+        let says_little =
+            |ended: &Ended| matches!(ended, Ended::NotNow(NotNow::RetryBudget | NotNow::TooSmall));
+        while self.kept.len() > 1
+            && let Some((_, last)) = self.kept.last()
+            && says_little(last)
+        {
+            self.kept.pop();
+        }
         End::Failed(match self.kept.pop() {
             Some((_, Ended::Failed(failure, _))) => LastFailure::Failed(failure),
             Some((_, Ended::NotNow(reason))) => LastFailure::NotNow(reason),
             Some(_) => LastFailure::NotGoodEnough,
-            None => LastFailure::NotNow(NotNow::Down),
+            None => LastFailure::Deadline,
         })
     }
 

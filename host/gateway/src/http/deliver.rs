@@ -15,7 +15,7 @@ use crate::store::StoreError;
 use crate::telemetry::{RequestOutcome, ServedBy};
 use crate::trail::RequestId;
 use crate::upstream::Failure;
-use backstop_core::fault::FailureClass;
+use backstop_core::fault::OnBreaker;
 use backstop_core::plan::STEPS_MAX;
 use backstop_core::verdict::Outcome;
 use bytes::Bytes;
@@ -272,6 +272,9 @@ fn tell_operator(run: &Run, failure: &LastFailure) {
         LastFailure::Failed(failure) => (failure.class.as_str(), &*failure.detail),
         LastFailure::NotNow(NotNow::Down) => ("down", "marked as down by an operator"),
         LastFailure::NotNow(NotNow::Breaker(_)) => ("breaker", "the breaker lets nothing pass"),
+        LastFailure::NotNow(NotNow::RetryBudget) => ("retry-budget", "the budget is used up"),
+        LastFailure::NotNow(NotNow::TooSmall) => ("context-length", "no model has more room"),
+        LastFailure::Deadline => ("deadline", "no step was left in time"),
         LastFailure::NotGoodEnough => ("escalated", "no answer was good enough"),
         LastFailure::Review(_) => return,
     };
@@ -301,10 +304,8 @@ fn no_model() -> ApiError {
 fn failed(failure: LastFailure) -> (RequestOutcome, Response<Body>) {
     match failure {
         LastFailure::Failed(failure) => {
-            let outcome = match failure.class {
-                FailureClass::ClientFault
-                | FailureClass::ContextLength
-                | FailureClass::ContentPolicy => RequestOutcome::ClientFault,
+            let outcome = match failure.class.effect().breaker {
+                OnBreaker::Ignored => RequestOutcome::ClientFault,
                 _ => RequestOutcome::Failed,
             };
             let response = match failure.relay {
@@ -321,6 +322,17 @@ fn failed(failure: LastFailure) -> (RequestOutcome, Response<Body>) {
         LastFailure::NotNow(reason) => (
             RequestOutcome::Failed,
             respond::error(&no_model(), reason.retry_in()),
+        ),
+        LastFailure::Deadline => (
+            RequestOutcome::Failed,
+            respond::error(
+                &ApiError::new(
+                    StatusCode::GATEWAY_TIMEOUT,
+                    "no model of this route answered before the request's deadline",
+                )
+                .code("deadline"),
+                None,
+            ),
         ),
         LastFailure::NotGoodEnough => (
             RequestOutcome::Failed,

@@ -84,28 +84,23 @@ impl ApiError {
     /// As [`ApiError::from_failure`], for a class alone.
     pub fn from_class(class: FailureClass) -> Self {
         use FailureClass as F;
-        let (status, message) = match class {
-            F::ClientFault => (400, "the model refused the request"),
-            F::ContextLength => (400, "the request is longer than the model's context"),
-            F::ContentPolicy => (
-                400,
-                "the model's provider declined the content of the request",
-            ),
-            F::Auth => (
-                502,
-                "the model's provider refused this gateway's credentials",
-            ),
-            F::RateLimit => (429, "the model's provider limits the rate of requests"),
-            F::Overload => (503, "the model is overloaded"),
-            F::ServerError => (502, "the model failed"),
-            F::Connection => (502, "the model could not be reached"),
+        let message = match class {
+            F::ClientFault => "the model refused the request",
+            F::ContextLength => "the request is longer than the model's context",
+            F::ContentPolicy => "the model's provider declined the content of the request",
+            F::Auth => "the model's provider refused this gateway's credentials",
+            F::RateLimit => "the model's provider limits the rate of requests",
+            F::Overload => "the model is overloaded",
+            F::ServerError => "the model failed",
+            F::Connection => "the model could not be reached",
             F::TimeoutConnect | F::TimeoutFirstToken | F::TimeoutIdle | F::TimeoutTotal => {
-                (504, "the model did not answer in time")
+                "the model did not answer in time"
             }
-            F::CutStream => (502, "the model's answer ended before it was complete"),
-            F::Malformed => (502, "the model's answer could not be understood"),
+            F::CutStream => "the model's answer ended before it was complete",
+            F::Malformed => "the model's answer could not be understood",
         };
-        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let status = StatusCode::from_u16(class.effect().status);
+        let status = status.unwrap_or(StatusCode::BAD_GATEWAY);
         Self::new(status, message).code(class.as_str())
     }
 

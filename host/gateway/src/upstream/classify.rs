@@ -213,11 +213,7 @@ pub(super) fn response_failure(
         408 | 500..=599 => retry_after(headers, now),
         _ => None,
     };
-    let callers_business = matches!(
-        class,
-        FailureClass::ClientFault | FailureClass::ContextLength | FailureClass::ContentPolicy
-    );
-    if let (true, Some(body)) = (callers_business, body) {
+    if let (true, Some(body)) = (class.effect().relayed, body) {
         failure.relay = Some(Box::new(Relay {
             status,
             headers: relayable(headers),
@@ -245,7 +241,13 @@ pub(super) fn exchange_failure(error: &ExchangeError, answering: bool) -> Failur
         ExchangeError::Http(_) | ExchangeError::Simulated if answering => F::CutStream,
         ExchangeError::Http(_) | ExchangeError::Simulated => F::Connection,
     };
-    Failure::new(class, chain(error))
+    let mut failure = Failure::new(class, chain(error));
+    // A connection that never stood carried no request.
+    failure.may_have_acted &= !matches!(
+        error,
+        ExchangeError::Connect(_) | ExchangeError::ConnectTimeout | ExchangeError::Busy(_)
+    );
+    failure
 }
 
 fn has_timed_out(error: &(dyn Error + 'static)) -> bool {
@@ -411,6 +413,9 @@ mod tests {
         assert!(!relay.headers.contains_key("set-cookie"));
         for status in [401, 429, 500, 503] {
             assert!(fail(status).relay.is_none(), "{status}");
+        }
+        for (status, expected) in [(422, false), (429, false), (503, false), (500, true)] {
+            assert_eq!(fail(status).may_have_acted, expected, "{status}");
         }
         for status in [429, 503, 529] {
             assert_eq!(fail(status).retry_after, Some(Duration::from_secs(7)));

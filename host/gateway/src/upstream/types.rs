@@ -196,6 +196,9 @@ pub struct Failure {
     /// How long the upstream asked to be left alone, at most
     /// [`super::retry_after::RETRY_AFTER_MAX`].
     pub retry_after: Option<Duration>,
+    /// False when it is certain that the model did nothing about the request:
+    /// nothing was sent, or it was turned away.
+    pub may_have_acted: bool,
     /// What the upstream said, for failures that are the caller's business
     /// (client fault, context length, content policy): to be relayed verbatim
     /// when the plan ends here.
@@ -226,6 +229,7 @@ impl Failure {
             class,
             status: None,
             retry_after: None,
+            may_have_acted: class.effect().may_have_acted,
             relay: None,
             detail: backstop_core::text::sanitize(detail.into(), DETAIL_BYTES_MAX),
         }

@@ -37,6 +37,8 @@ pub(crate) enum Says {
     Json(Value),
     /// A status with an error envelope, and perhaps `Retry-After` in seconds.
     Status(u16, Option<u32>),
+    /// A status with this JSON.
+    Error(u16, &'static str),
     /// Nothing, ever.
     Hang,
     /// Closes the connection.
@@ -145,6 +147,7 @@ impl Model {
                 }
                 return Ok(response);
             }
+            Says::Error(status, body) => (status, "application/json", body.to_owned()),
             Says::Hang => std::future::pending().await,
             Says::Reset => return Err(std::io::Error::other("reset")),
             Says::Html => (200, "text/html", "<html>sorry</html>".to_owned()),

@@ -15,6 +15,7 @@ mod launching;
 mod policies;
 mod probes;
 mod races;
+mod repeats;
 mod requests;
 mod reviews;
 mod rollouts;

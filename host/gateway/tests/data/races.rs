@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 
 /// A gateway whose route races primary and backup.
 async fn racing(primary: &Model, backup: &Model, stagger_ms: u32) -> Running {
-    let text = two(primary.addr, backup.addr, "");
+    let text = two(
+        primary.addr,
+        backup.addr,
+        "hedge = { budget_percent = 1000 }",
+    );
     let gateway = Running::start(&text).await;
     let call = |model: &str| CallStep {
         model: model.into(),

@@ -1,8 +1,12 @@
 //! Failure classes: why an attempt at a model failed.
 //!
 //! Every failed attempt has exactly one class. The class decides what happens
-//! to breaker, retry and fallback, and what the caller is told. The words are
-//! those of `wit/types.wit`.
+//! to breaker, retry and fallback, and what the caller is told ([`Effect`]).
+//! The words are those of `wit/types.wit`.
+
+mod effect;
+
+pub use effect::{Effect, MovesOn, OnBreaker};
 
 use serde::{Deserialize, Serialize};
 
@@ -97,15 +101,6 @@ impl FailureClasses {
     pub const NONE: FailureClasses = FailureClasses(0);
     /// Every class.
     pub const ALL: FailureClasses = FailureClasses((1 << FailureClass::ALL.len()) - 1);
-
-    /// The usual set for going on to another model: everything that is the
-    /// model's or the provider's doing. A client's fault would be the same
-    /// elsewhere, and a refusal of content is not routed round.
-    pub const MODEL_FAULTS: FailureClasses = FailureClasses(
-        Self::ALL.0
-            & !(1 << FailureClass::ClientFault as u16)
-            & !(1 << FailureClass::ContentPolicy as u16),
-    );
 
     /// The set whose bit `n` is the class at position `n` of
     /// [`FailureClass::ALL`]; higher bits are dropped.
