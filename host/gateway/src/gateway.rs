@@ -131,6 +131,9 @@ impl Gateway {
             .build()
             .map_err(StartError::Host)?;
         let unrouted = parts.telemetry.route(NO_ROUTE);
+        if config.telemetry.genai_metrics {
+            parts.telemetry.with_genai();
+        }
         let otlp = config.telemetry.otlp.as_ref();
         let spans = otlp
             .map(|otlp| Spans::start(otlp, parts.telemetry.clone()))

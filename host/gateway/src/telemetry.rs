@@ -15,26 +15,32 @@
 //! Not to be confused with the evidence that policies read: that is the
 //! business of `evidence.rs`.
 
+mod genai;
+mod moves;
 mod policy;
 mod release;
 mod route;
+mod word;
 
 pub use policy::PolicyMetrics;
 pub use release::ReleaseMetrics;
 pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
-use crate::trail::Requests;
+use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
 use backstop_core::input::BreakerState;
+use genai::GenAi;
 use labels::{One, Three, Two};
+use moves::Moves;
 use parking_lot::Mutex;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Media type of what [`Telemetry::encode`] returns.
@@ -114,6 +120,10 @@ pub struct Telemetry {
     /// Held while gauges are cleared and set anew, and while they are encoded.
     scrape: Mutex<()>,
     request_records: Requests,
+    moves: Moves,
+    /// With OpenTelemetry's names, hence without our prefix; none when switched
+    /// off.
+    genai: OnceLock<(GenAi, Registry)>,
     requests: Family<Two, Counter>,
     request_seconds: Histograms<One>,
     first_token_seconds: Histograms<One>,
@@ -164,6 +174,8 @@ impl Telemetry {
             registry: Registry::with_prefix("backstop"),
             scrape: Mutex::default(),
             request_records: Requests::default(),
+            moves: Moves::default(),
+            genai: OnceLock::new(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request),
             first_token_seconds: Family::new_with_constructor(request),
@@ -198,6 +210,7 @@ impl Telemetry {
     #[rustfmt::skip] // One family a line reads as the table that it is.
     fn register(&mut self) {
         let registry = &mut self.registry;
+        self.moves.register(registry);
         registry.register("build", "Version of the gateway", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("requests", "Requests that have ended, by what their caller got", self.requests.clone());
         registry.register("request_duration_seconds", "Time from the arrival of a request to the end of its answer", self.request_seconds.clone());
@@ -233,6 +246,25 @@ impl Telemetry {
         &self.request_records
     }
 
+    /// Switches on the metrics with OpenTelemetry's names for generative AI;
+    /// for good.
+    pub fn with_genai(&self) {
+        self.genai.get_or_init(|| {
+            let genai = GenAi::default();
+            let mut registry = Registry::default();
+            genai.register(&mut registry);
+            (genai, registry)
+        });
+    }
+
+    /// Counts what a request that has ended did on its way.
+    pub(crate) fn ended(&self, record: &RequestRecord) {
+        self.moves.count(record);
+        if let Some((genai, _)) = self.genai.get() {
+            genai.count(record);
+        }
+    }
+
     pub(crate) fn spans(&self) -> &SpanMetrics {
         &self.spans
     }
@@ -261,7 +293,11 @@ impl Telemetry {
         let _scrape = self.scrape.lock();
         self.refresh(snapshot);
         let mut text = String::with_capacity(16 << 10);
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        if let Some((_, registry)) = self.genai.get() {
+            encode_registry(&mut text, registry)?;
+        }
+        encode_eof(&mut text)?;
         Ok(text)
     }
 

@@ -167,6 +167,7 @@ impl Drop for Trail {
                 spans.export(&record);
             }
             let telemetry = self.gateway.telemetry();
+            telemetry.ended(&record);
             telemetry.requests().push(Arc::new(record));
         }
     }
@@ -233,6 +234,11 @@ impl Attempting {
         self.record.usage = facts.usage;
         self.record.served_model = facts.served_model.as_deref().map(Into::into);
         self.ended(AttemptEnd::Answered);
+    }
+
+    /// Notes events of a stream that could not be read.
+    pub(crate) fn left_out(&mut self, events_malformed: u64) {
+        self.record.events_malformed = events_malformed;
     }
 
     /// Notes that a stream has begun, so long after the call.

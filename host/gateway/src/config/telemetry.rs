@@ -15,10 +15,13 @@ const ENV_TRACES_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
 const ENV_ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 /// What leaves the gateway about requests.
-#[derive(Debug, Clone, PartialEq, std::default::Default)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Telemetry {
     /// Where spans go; none exports none.
     pub otlp: Option<Otlp>,
+    /// Whether metrics have OpenTelemetry's names for generative AI, besides
+    /// our own.
+    pub genai_metrics: bool,
 }
 
 /// Where spans go.
@@ -39,13 +42,25 @@ pub struct Otlp {
 pub(super) static TELEMETRY: Schema = Schema {
     name: "telemetry",
     about: "What leaves the gateway about requests, besides what its admin plane shows.",
-    keys: &[Key {
-        name: "otlp",
-        kind: Kind::Table(&OTLP),
-        default: Default::Words("no spans are exported"),
-        about: "A collector of OpenTelemetry for spans: one for each request, and below it one \
-                for each attempt.",
-    }],
+    keys: &[
+        Key {
+            name: "genai_metrics",
+            kind: Kind::Choice(&["2025", "off"]),
+            default: Default::Text("2025"),
+            about: "Metrics of attempts with OpenTelemetry's names for generative AI besides our \
+                    own, at `/metrics`: `gen_ai_client_operation_duration_seconds`, \
+                    `gen_ai_client_operation_time_to_first_chunk_seconds` and \
+                    `gen_ai_client_token_usage`, as the conventions of 2025 have them. Later \
+                    ones rename some; a scraper can rename too. A change takes a restart.",
+        },
+        Key {
+            name: "otlp",
+            kind: Kind::Table(&OTLP),
+            default: Default::Words("no spans are exported"),
+            about: "A collector of OpenTelemetry for spans: one for each request, and below it \
+                    one for each attempt.",
+        },
+    ],
 };
 
 /// `[telemetry.otlp]`.
@@ -89,6 +104,7 @@ pub(super) static OTLP: Schema = Schema {
 
 /// Resolves `[telemetry]`.
 pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> Telemetry {
+    let genai_metrics = section.text("genai_metrics").text == "2025";
     let section = section.section("otlp");
     let base = if section.node("endpoint").is_some() {
         provider::resolve_base_url(cx, &section, "endpoint")
@@ -103,6 +119,7 @@ pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> Telemetry
     let sample_ratio = section.number("sample_ratio");
     let service_name = section.text("service_name").text.into();
     Telemetry {
+        genai_metrics,
         otlp: endpoint.map(|endpoint| Otlp {
             endpoint,
             headers,

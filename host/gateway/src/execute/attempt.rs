@@ -287,6 +287,7 @@ pub(super) fn streamed(
     let route = run.ask.route.series();
     lease.succeeded(Some(route));
     attempting.streamed(&seen.facts);
+    attempting.left_out(seen.events_malformed);
     let now_ms = run.gateway.clock().now_ms();
     let latency = called.elapsed();
     for series in lease.release().series().into_iter().chain([route]) {

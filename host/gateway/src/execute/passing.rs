@@ -87,12 +87,14 @@ impl Passing {
             run,
             mut lease,
             mut attempting,
+            watch,
             call,
             plan_run,
             called,
             ..
         } = *ending;
         lease.failed(Some(run.ask.route.series()), &failure);
+        attempting.left_out(watch.facts().events_malformed);
         attempting.failed(&failure);
         drop(attempting);
         let restarts = self.identity.is_some() && after_cut(&run, &plan_run) == AfterCut::Restart;

@@ -134,6 +134,8 @@ pub struct AttemptRecord {
     #[serde(rename = "duration_ms", serialize_with = "ms")]
     #[schema(value_type = f64)]
     pub duration: Duration,
+    /// Events of its stream that could not be read and were left out.
+    pub events_malformed: u64,
     /// How it ended.
     pub end: AttemptEnd,
     /// The class of its failure.

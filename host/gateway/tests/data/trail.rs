@@ -52,6 +52,19 @@ fn counted(gateway: &Running) -> u64 {
         .sum()
 }
 
+/// Checks what is counted.
+fn counts(gateway: &Running, lines: &[&str]) {
+    let text = gateway
+        .gateway
+        .telemetry()
+        .encode(&Snapshot::default())
+        .unwrap();
+    for line in lines {
+        let found = text.lines().any(|known| known == *line);
+        assert!(found, "`{line}` is not in\n{text}");
+    }
+}
+
 /// Step, racer, retry, why, model, end, failure of each attempt.
 fn told(record: &RequestRecord) -> Vec<String> {
     let attempts = record.attempts.iter();
@@ -121,6 +134,14 @@ async fn a_request_is_shown_with_its_attempts_and_found_from_its_decision() {
     let (_, whole) = shown(&gateway, &format!("decisions/{decision}")).await;
     assert_eq!(whole["request"], id);
     assert_eq!(whole["attempts"], record["attempts"]);
+
+    let lines = [
+        r#"backstop_retries_total{route="chat",class="server-error"} 1"#,
+        r#"backstop_step_moves_total{route="chat",from="0",to="1",class="server-error"} 1"#,
+        r#"gen_ai_client_operation_duration_seconds_count{gen_ai_operation_name="chat",gen_ai_provider_name="a",gen_ai_request_model="large",error_type="server-error"} 2"#,
+        r#"gen_ai_client_token_usage_sum{gen_ai_operation_name="chat",gen_ai_provider_name="b",gen_ai_request_model="small",gen_ai_token_type="output"} 1.0"#,
+    ];
+    counts(&gateway, &lines);
 
     for (filter, expected) in [
         ("", 1),
@@ -227,6 +248,9 @@ async fn every_end_of_a_request_leaves_one_record() {
         gateway.chat("chat").await;
         expect(outcome, Some(status), &[]).await;
     }
+    let lines =
+        [r#"backstop_step_moves_total{route="chat",from="1",to="none",class="overload"} 1"#];
+    counts(&gateway, &lines);
     let written = gateway.gateway.telemetry().requests().written();
     assert_eq!((written, counted(&gateway)), (11, 11));
 }
@@ -289,6 +313,14 @@ async fn hedges_rescues_and_losers_are_told_apart() {
     ];
     assert_eq!(told(&hedged), expected);
     assert_eq!(hedged.attempts[1].why, Why::Hedge);
+
+    let lines = [
+        r#"backstop_rescues_total{route="chat"} 1"#,
+        r#"backstop_step_moves_total{route="chat",from="0",to="1",class="cut-stream"} 1"#,
+        r#"backstop_hedges_total{route="chat",result="started"} 1"#,
+        r#"backstop_hedges_total{route="chat",result="won"} 1"#,
+    ];
+    counts(&gateway, &lines);
 
     // A hedge whose turn never came is no attempt.
     primary.say(Says::Text("from primary"));

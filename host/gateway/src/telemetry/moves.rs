@@ -1,0 +1,174 @@
+//! How requests moved through their plans: from step to step, again, ahead of
+//! time, and after a cut.
+//!
+//! Counted from the finished record of a request, so that nothing is counted
+//! on the way and a request that one attempt served costs nothing here.
+
+use super::RequestOutcome;
+use super::word::Word;
+use crate::trail::{AttemptEnd, AttemptRecord, RequestRecord, Why};
+use backstop_core::plan::STEPS_MAX;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+/// The positions of steps as words.
+const STEPS: [&str; STEPS_MAX] = [
+    "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15",
+];
+
+type Labels<const N: usize> = [(&'static str, Word); N];
+
+/// What is counted of moves.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    moved_on: Family<Labels<4>, Counter>,
+    retries: Family<Labels<2>, Counter>,
+    hedges: Family<Labels<2>, Counter>,
+    rescues: Family<Labels<1>, Counter>,
+    malformed: Family<Labels<2>, Counter>,
+}
+
+impl Moves {
+    #[rustfmt::skip] // One family a line reads as the table that it is.
+    pub(super) fn register(&self, registry: &mut Registry) {
+        registry.register("step_moves", "Moves away from a step that gave no answer, by where to and by what its last attempt came to", self.moved_on.clone());
+        registry.register("retries", "Attempts that repeat one, by the class of its failure", self.retries.clone());
+        registry.register("hedges", "Attempts that were started because others of a race took too long, and those that served", self.hedges.clone());
+        registry.register("rescues", "Attempts made after a stream broke off that its caller had begun to see", self.rescues.clone());
+        registry.register("malformed_events", "Events of streams that could not be read and were left out", self.malformed.clone());
+    }
+
+    /// Counts the moves of a request that has ended.
+    pub(super) fn count(&self, record: &RequestRecord) {
+        let route = || ("route", Word::Name(record.route.clone()));
+        for attempt in &record.attempts {
+            if attempt.events_malformed > 0 {
+                let release = attempt.release.clone().unwrap_or_default();
+                let of = [
+                    ("model", Word::Name(attempt.model.clone())),
+                    ("release", Word::Name(release)),
+                ];
+                let events = attempt.events_malformed;
+                self.malformed.get_or_create(&of).inc_by(events);
+            }
+            match attempt.why {
+                Why::Plan => {}
+                Why::Retry => {
+                    let before = record.attempts.iter().find(|before| {
+                        (before.step, before.racer) == (attempt.step, attempt.racer)
+                            && before.retry + 1 == attempt.retry
+                    });
+                    let class = ("class", before.map_or(Word::Fixed("-"), came_to));
+                    self.retries.get_or_create(&[route(), class]).inc();
+                }
+                Why::Hedge => {
+                    let count = |result| {
+                        let result = ("result", Word::Fixed(result));
+                        self.hedges.get_or_create(&[route(), result]).inc();
+                    };
+                    count("started");
+                    if served(record, attempt) {
+                        count("won");
+                    }
+                }
+                Why::Rescue => {
+                    self.rescues.get_or_create(&[route()]).inc();
+                }
+            }
+        }
+        let moved = |from: &AttemptRecord, to: &'static str| {
+            let labels = [
+                route(),
+                ("from", Word::Fixed(step(from.step))),
+                ("to", Word::Fixed(to)),
+                ("class", came_to(from)),
+            ];
+            self.moved_on.get_or_create(&labels).inc();
+        };
+        for two in record.attempts.windows(2) {
+            if two[0].step != two[1].step {
+                moved(&two[0], step(two[1].step));
+            }
+        }
+        let last = record.attempts.last();
+        let to = match record.outcome {
+            RequestOutcome::Rules => "rules",
+            RequestOutcome::Review => "review",
+            RequestOutcome::Refused => "refuse",
+            RequestOutcome::Failed => "none",
+            _ => return,
+        };
+        if let Some(last) = last {
+            moved(last, to);
+        }
+    }
+}
+
+fn step(step: u32) -> &'static str {
+    STEPS[(step as usize).min(STEPS_MAX - 1)]
+}
+
+fn served(record: &RequestRecord, attempt: &AttemptRecord) -> bool {
+    attempt.end == AttemptEnd::Answered
+        && record.served_by.as_ref().is_some_and(|served| {
+            served.step == attempt.step
+                && served.model == attempt.model
+                && Some(&served.release) == attempt.release.as_ref()
+        })
+}
+
+/// What an attempt came to, in a word: the class of its failure, else what was
+/// made of its answer, else how it ended.
+fn came_to(attempt: &AttemptRecord) -> Word {
+    Word::Fixed(match (attempt.failure, attempt.judged) {
+        (Some(class), _) => class.as_str(),
+        (None, Some(outcome)) => outcome.as_str(),
+        (None, None) => attempt.end.as_str(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{Snapshot, Telemetry};
+    use crate::trail::RequestId;
+    use std::time::Duration;
+
+    #[test]
+    fn events_that_were_left_out_are_counted_by_release() {
+        let attempt = AttemptRecord {
+            model: "m".into(),
+            release: Some("r2".into()),
+            events_malformed: 3,
+            ..AttemptRecord::default()
+        };
+        let record = RequestRecord {
+            id: RequestId(1),
+            caller_id: None,
+            trace: None,
+            route: "chat".into(),
+            operation: "chat",
+            streaming: true,
+            arrived_ms: 1,
+            outcome: RequestOutcome::Rules,
+            status: Some(200),
+            decision: None,
+            served_by: None,
+            took: Duration::ZERO,
+            first_token: None,
+            attempts: vec![attempt],
+            attempts_left_out: 0,
+        };
+        let telemetry = Telemetry::new();
+        telemetry.ended(&record);
+        let text = telemetry.encode(&Snapshot::default()).unwrap();
+        for line in [
+            r#"backstop_malformed_events_total{model="m",release="r2"} 3"#,
+            r#"backstop_step_moves_total{route="chat",from="0",to="rules",class="cancelled"} 1"#,
+        ] {
+            assert!(text.lines().any(|known| known == line), "{text}");
+        }
+        assert!(!text.contains("gen_ai"), "not switched on");
+    }
+}
