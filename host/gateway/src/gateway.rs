@@ -21,14 +21,14 @@ use crate::execute::REVIEWS_WAITING_MAX;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
 use crate::spans::{Spans, SpansError};
-use crate::store::Store;
+use crate::store::{Incidents, Store};
 use crate::telemetry::{NO_ROUTE, RequestOutcome, RouteMetrics, Telemetry};
 use crate::upstream::{Simulated, Upstream};
 use apply::Active;
 use arc_swap::ArcSwapOption;
 use background::Background;
+use backstop::Host;
 use backstop::record::DecisionPoint;
-use backstop::{Host, IncidentSink};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,8 +40,8 @@ use tokio::sync::Semaphore;
 pub struct GatewayParts {
     /// Where reviews, incidents, rollouts and activations are kept.
     pub store: Arc<dyn Store>,
-    /// Where policies' incidents go.
-    pub incidents: Arc<dyn IncidentSink>,
+    /// Where incidents go, those of policies and the gateway's own.
+    pub incidents: Incidents,
     /// Where requests and decisions are counted.
     pub telemetry: Arc<Telemetry>,
 }
@@ -64,6 +64,7 @@ pub(crate) struct Shared {
     plant: Arc<ArcSwapOption<Plant>>,
     pub(crate) host: Host,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) incidents: Incidents,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) evidence: Arc<Evidence>,
     pub(crate) upstream: Arc<Upstream>,
@@ -126,7 +127,7 @@ impl Gateway {
             .options(config.host_options())
             .metrics(evidence.store().clone())
             .models(Arc::new(caller))
-            .incidents(parts.incidents)
+            .incidents(Arc::new(parts.incidents.clone()))
             .clock(move || clock.now_ms())
             .build()
             .map_err(StartError::Host)?;
@@ -143,6 +144,7 @@ impl Gateway {
                 plant,
                 host,
                 store: parts.store,
+                incidents: parts.incidents,
                 telemetry: parts.telemetry,
                 evidence,
                 upstream,

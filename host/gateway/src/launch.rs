@@ -120,7 +120,7 @@ pub async fn launch(options: LaunchOptions) -> Result<Launched, LaunchError> {
     };
     let parts = GatewayParts {
         store: store.clone(),
-        incidents: Arc::new(incidents.clone()),
+        incidents: incidents.clone(),
         telemetry: telemetry.clone(),
     };
     let gateway = Gateway::start(config, parts).await?;

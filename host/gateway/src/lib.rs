@@ -50,6 +50,7 @@ mod http;
 pub mod launch;
 pub mod openai;
 pub mod plant;
+mod refusal;
 pub mod release;
 pub mod reload;
 pub mod rollouts;

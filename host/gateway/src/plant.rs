@@ -118,6 +118,7 @@ impl Machines {
                 upstream: &shared.upstream,
                 telemetry: &shared.telemetry,
                 evidence: &shared.evidence,
+                incidents: &shared.incidents,
             };
             let model = match Model::build(spec, known.map(|known| &**known), &mut targets, &parts)
             {

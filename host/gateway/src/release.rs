@@ -16,6 +16,8 @@ use crate::config::{self, ProviderKind};
 use crate::evidence::{Evidence, Standard};
 use crate::execute::CallerKey;
 use crate::gateway::ApplyProblem;
+use crate::refusal::Refusal;
+use crate::store::Incidents;
 use crate::targets::Targets;
 use crate::telemetry::{ReleaseMetrics, Telemetry};
 use crate::upstream::{Failure, Target, Upstream};
@@ -60,6 +62,7 @@ pub struct Release {
     connect_timeout: Duration,
     breaker: Breaker,
     metrics: Arc<ReleaseMetrics>,
+    refusal: Refusal,
     series: Standard,
     model_series: Standard,
     model_header: HeaderValue,
@@ -91,6 +94,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) upstream: &'a Upstream,
     pub(crate) telemetry: &'a Telemetry,
     pub(crate) evidence: &'a Evidence,
+    pub(crate) incidents: &'a Incidents,
 }
 
 impl Model {
@@ -309,6 +313,7 @@ impl Release {
             },
             breaker,
             metrics: parts.telemetry.release(&model.name, &spec.name),
+            refusal: Refusal::new(parts.incidents, &spec.target),
             series: parts.evidence.of(SubjectRef::Release {
                 model: &model.name,
                 release: &spec.name,
@@ -483,6 +488,7 @@ impl Lease {
             let _ = release.breaker.open_for(wait_ms, now_ms);
         }
         release.tell_events();
+        release.refusal.ended(&release.spec.target, failure, now_ms);
         release
             .metrics
             .attempt(failure.map(|failure| failure.class));

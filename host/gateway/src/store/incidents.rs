@@ -29,11 +29,22 @@ const DROPPED_LOG_EVERY: u64 = 1_000;
 
 type Key = (String, String);
 
+/// What waits for the store.
+#[derive(Debug)]
+enum Message {
+    Raise(IncidentReport),
+    /// The problem is over.
+    Resolve(Key),
+}
+
+/// Who closes an incident whose problem is over.
+const CLOSED_BY: &str = "gateway";
+
 /// Takes incidents and writes them to the store. Cheap to clone.
 #[derive(Clone)]
 pub struct Incidents {
     inner: Arc<Inner>,
-    queue: mpsc::Sender<IncidentReport>,
+    queue: mpsc::Sender<Message>,
 }
 
 struct Inner {
@@ -90,6 +101,22 @@ impl Incidents {
         Ok(incident)
     }
 
+    /// True while the incident of this policy and key is open, as far as is
+    /// known here.
+    pub(crate) fn is_open(&self, policy: &str, key: &str) -> bool {
+        let key = (policy.to_owned(), key.to_owned());
+        self.inner.open.lock().contains(&key)
+    }
+
+    /// Closes the incident of this policy and key, if one is open, because the
+    /// problem is over. Returns at once; a full queue leaves it open.
+    pub(crate) fn resolve(&self, policy: &str, key: &str) {
+        let over = Message::Resolve((policy.to_owned(), key.to_owned()));
+        if let Err(error) = self.queue.try_send(over) {
+            tracing::warn!(policy, key, %error, "incident left open although it is over");
+        }
+    }
+
     /// Reports that were lost since the start: the queue was full, or the
     /// store did not take them.
     pub fn dropped(&self) -> u64 {
@@ -115,7 +142,7 @@ impl IncidentSink for Incidents {
                         "incident opened"
                     );
                 }
-                permit.send(report);
+                permit.send(Message::Raise(report));
                 return Ok(new);
             }
             Err(error) => matches!(error, mpsc::error::TrySendError::Full(())),
@@ -138,13 +165,30 @@ impl IncidentSink for Incidents {
     }
 }
 
-async fn write(inner: Arc<Inner>, mut reports: mpsc::Receiver<IncidentReport>) {
+async fn write(inner: Arc<Inner>, mut messages: mpsc::Receiver<Message>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while reports.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        for (key, (report, times)) in merge(batch.drain(..)) {
-            if let Err(error) = inner.store.raise_incident(report, times, now_ms()).await {
-                inner.failed.fetch_add(times, Ordering::Relaxed);
-                inner.open.lock().remove(&key);
+    let mut reports = Vec::new();
+    while messages.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        for message in batch.drain(..) {
+            match message {
+                Message::Raise(report) => reports.push(report),
+                Message::Resolve(key) => {
+                    // In the order in which it happened.
+                    inner.raise(reports.drain(..)).await;
+                    inner.resolve(&key).await;
+                }
+            }
+        }
+        inner.raise(reports.drain(..)).await;
+    }
+}
+
+impl Inner {
+    async fn raise(&self, reports: impl Iterator<Item = IncidentReport>) {
+        for (key, (report, times)) in merge(reports) {
+            if let Err(error) = self.store.raise_incident(report, times, now_ms()).await {
+                self.failed.fetch_add(times, Ordering::Relaxed);
+                self.open.lock().remove(&key);
                 tracing::error!(
                     policy = key.0,
                     key = key.1,
@@ -152,6 +196,33 @@ async fn write(inner: Arc<Inner>, mut reports: mpsc::Receiver<IncidentReport>) {
                     error = %error,
                     "incident not kept"
                 );
+            }
+        }
+    }
+
+    async fn resolve(&self, key: &Key) {
+        let closed = async {
+            let open = self
+                .store
+                .incidents(Some(IncidentState::Open), PAGE_MAX)
+                .await?;
+            let mut open = open.into_iter();
+            let found = open.find(|incident| {
+                (&incident.report.policy, &incident.report.key) == (&key.0, &key.1)
+            });
+            if let Some(incident) = found {
+                let by = Some(CLOSED_BY.to_owned());
+                self.store.close_incident(incident.id, by, now_ms()).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        match closed.await {
+            Ok(()) => {
+                self.open.lock().remove(key);
+                tracing::info!(policy = key.0, key = key.1, "incident over");
+            }
+            Err(error) => {
+                tracing::error!(policy = key.0, key = key.1, %error, "incident not closed");
             }
         }
     }

@@ -311,7 +311,7 @@ impl Running {
         let config = config(text, dir.path());
         let parts = GatewayParts {
             store: store.clone(),
-            incidents: Arc::new(Incidents::start(store.clone()).await.unwrap()),
+            incidents: Incidents::start(store.clone()).await.unwrap(),
             telemetry: Arc::new(Telemetry::new()),
         };
         let gateway = Gateway::start(config, parts).await.unwrap();

@@ -15,6 +15,7 @@ mod launching;
 mod policies;
 mod probes;
 mod races;
+mod refusals;
 mod repeats;
 mod requests;
 mod reviews;
