@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Make, look into and change policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Look into what a running gateway has done
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Let a running gateway read its configuration again
     Reload(cmd::reload::Args),
 }
@@ -61,6 +64,13 @@ pub(crate) enum PolicyCommand {
     Rollback(cmd::policy::rollback::Args),
     /// Show what was activated, and by whom
     History(cmd::policy::history::Args),
+}
+
+/// The verbs of `backstop log`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Show the newest requests and what was tried for them
+    Requests(cmd::log::Args),
 }
 
 /// Where the admin plane of a running gateway is.
@@ -120,6 +130,8 @@ mod tests {
             "backstop policy activate chat x.wasm --settings {}",
             "backstop policy rollback chat --to 3",
             "backstop policy history chat",
+            "backstop log requests --route chat --outcome failed --json",
+            "backstop log requests 001a2b3c4d5e6f70",
             "backstop reload",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
@@ -139,6 +151,8 @@ mod tests {
             "backstop policy rollback chat --to first",
             "backstop policy rollback chat --to 0",
             "backstop policy activate chat",
+            "backstop log",
+            "backstop log requests 1 --route chat",
         ] {
             let parsed = Cli::try_parse_from(line.split_whitespace());
             assert!(parsed.is_err(), "{line} was taken");

@@ -150,6 +150,17 @@ fn a_gateway_is_run_changed_and_stopped_from_the_shell() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains("x-backstop-model: big"), "{answer}");
 
+    let requests = serving.json(&["log", "requests", "--outcome", "answered"]);
+    let id = requests["data"][0]["id"].as_str().unwrap();
+    assert!(answer.contains(&format!("x-backstop-request: {id}")));
+    let table = text(&serving.policy(&["log", "requests"]).stdout);
+    assert!(table.contains(id) && table.contains("big"), "{table}");
+    let table = text(&serving.policy(&["log", "requests", id]).stdout);
+    assert!(
+        table.contains("plan") && table.contains("answered"),
+        "{table}"
+    );
+
     let list = serving.json(&["policy", "list"]);
     assert_eq!(list["data"][0]["name"], "chat");
     assert_eq!(list["data"][0]["decisions"], 1);

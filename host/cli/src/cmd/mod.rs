@@ -2,11 +2,12 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod log;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod serve;
 
-use crate::args::{Command, PolicyCommand};
+use crate::args::{Command, LogCommand, PolicyCommand};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 
@@ -20,6 +21,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Log(LogCommand::Requests(args)) => log::run(args).await,
         Command::Reload(args) => reload::run(args).await,
         Command::Policy(command) => match command {
             PolicyCommand::New(args) => policy::new::run(args),

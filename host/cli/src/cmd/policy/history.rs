@@ -81,7 +81,7 @@ fn ready(answer: &Value) -> String {
 }
 
 /// How long ago, in the largest unit that fits.
-fn ago(at_ms: Option<u64>, now: SystemTime) -> String {
+pub(in crate::cmd) fn ago(at_ms: Option<u64>, now: SystemTime) -> String {
     let Some(at_ms) = at_ms else {
         return "?".to_owned();
     };

@@ -88,7 +88,7 @@ fn failures(kinds: &Value) -> u64 {
 }
 
 /// A value for people: a text without its quotes, nothing for null.
-pub(super) fn text(value: &Value) -> String {
+pub(in crate::cmd) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
