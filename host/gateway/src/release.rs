@@ -425,6 +425,16 @@ pub(crate) enum NotNow {
 }
 
 impl NotNow {
+    /// The name in records and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            NotNow::Down => "down",
+            NotNow::Breaker(_) => "breaker",
+            NotNow::RetryBudget => "retry-budget",
+            NotNow::TooSmall => "too-small",
+        }
+    }
+
     /// When it is worth asking again, where that is known.
     pub(crate) fn retry_in(self) -> Option<Duration> {
         match self {

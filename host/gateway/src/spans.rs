@@ -286,11 +286,7 @@ fn attempt_span(record: &RequestRecord, context: TraceContext, attempt: &Attempt
         "backstop.decision",
         decision.map(|id| id.to_string().into()),
     );
-    let not_called = attempt.not_called.as_deref();
-    add(
-        "backstop.not_called",
-        not_called.map(|why| why.to_owned().into()),
-    );
+    add("backstop.not_called", attempt.not_called.map(Value::from));
     add(
         "error.type",
         attempt.failure.map(|class| class.as_str().into()),

@@ -144,6 +144,11 @@ impl Trail {
         self.note(|record| record.served_by = Some(served));
     }
 
+    /// Notes that there was no budget for hedges.
+    pub(crate) fn hedges_refused(&self) {
+        self.note(|record| record.hedges_refused += 1);
+    }
+
     /// A call that is going to be made, after the wait before it.
     pub(crate) fn attempt(self: &Arc<Self>, id: CallId, why: Why, model: &Arc<str>) -> Attempting {
         Attempting {
@@ -212,7 +217,7 @@ impl Attempting {
         let now = Instant::now();
         self.record.waited = now.saturating_duration_since(self.assigned);
         self.record.start = now.saturating_duration_since(self.trail.arrived);
-        self.record.not_called = Some(why.to_string().into());
+        self.record.not_called = Some(why.as_str());
         self.ended(AttemptEnd::NotCalled);
     }
 

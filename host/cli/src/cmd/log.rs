@@ -93,12 +93,13 @@ fn tried(attempts: &Value) -> String {
     words.join(" → ")
 }
 
-/// What an attempt came to: the class of its failure, a judgement that was not
-/// `accept`, or how it ended.
+/// What an attempt came to: the class of its failure, why it was not made, a
+/// judgement that was not `accept`, or how it ended.
 fn came_to(attempt: &Value) -> String {
     let failure = attempt["failure"].as_str();
     let judged = attempt["judged"].as_str().filter(|word| *word != "accept");
-    match failure.or(judged) {
+    let not_called = attempt["not_called"].as_str();
+    match failure.or(not_called).or(judged) {
         Some(word) => word.to_owned(),
         None => text(&attempt["end"]),
     }
@@ -148,11 +149,12 @@ mod tests {
             { "model": "large", "end": "failed", "failure": "overload" },
             { "model": "small", "end": "answered", "judged": "escalate" },
             { "model": "medium", "end": "cancelled", "failure": null },
+            { "model": "tiny", "end": "not-called", "not_called": "breaker" },
             { "model": "other", "end": "answered", "judged": "accept" },
         ]);
         assert_eq!(
             tried(&attempts),
-            "large (overload) → small (escalate) → medium (cancelled) → other"
+            "large (overload) → small (escalate) → medium (cancelled) → tiny (breaker) → other"
         );
         assert_eq!(tried(&json!([])), "");
     }

@@ -115,6 +115,7 @@ pub(super) async fn walk(run: &Run, plan: Arc<Plan>) -> End {
         kept: Vec::new(),
         too_long: Vec::new(),
         resumed: false,
+        one_by_one: false,
     };
     let first = walk.plan_run.begin(walk.now_ms());
     go(walk, first).await
@@ -135,6 +136,7 @@ pub(super) async fn resume(
         kept: vec![(call, Ended::Failed(Box::new(failure), latency_ms))],
         too_long: Vec::new(),
         resumed: true,
+        one_by_one: false,
     };
     go(walk, next).await
 }
@@ -155,9 +157,12 @@ async fn go(mut walk: Walk<'_>, mut next: Move) -> End {
                 walk.next_of(racing).await
             }
             Move::Race(mut calls) => {
+                walk.one_by_one = false;
                 let racing = racing.insert(FuturesUnordered::new());
                 let more = u32::try_from(calls.len()).unwrap_or(u32::MAX) - 1;
                 if !run.ask.route.hedges().take(more, walk.now_ms()) {
+                    run.trail().hedges_refused();
+                    walk.one_by_one = true;
                     walk.plan_run.one_at_a_time();
                     for call in calls.iter_mut().skip(1) {
                         call.delay_ms = u64::MAX;
@@ -232,6 +237,8 @@ struct Walk<'a> {
     too_long: Vec<Arc<Model>>,
     /// True after a cut that the caller has seen.
     resumed: bool,
+    /// True in a race without a budget for more than one call at a time.
+    one_by_one: bool,
 }
 
 impl Walk<'_> {
@@ -273,7 +280,7 @@ impl Walk<'_> {
         match id {
             CallId { retry: 1.., .. } => Why::Retry,
             _ if self.resumed => Why::Rescue,
-            CallId { racer: 1.., .. } if hedges => Why::Hedge,
+            CallId { racer: 1.., .. } if hedges && !self.one_by_one => Why::Hedge,
             _ => Why::Plan,
         }
     }

@@ -7,7 +7,9 @@
 use super::RequestOutcome;
 use super::word::Word;
 use crate::trail::{AttemptEnd, AttemptRecord, RequestRecord, Why};
+use backstop_core::fault::FailureClass;
 use backstop_core::plan::STEPS_MAX;
+use backstop_core::verdict::Outcome;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -26,6 +28,7 @@ pub(super) struct Moves {
     retries: Family<Labels<2>, Counter>,
     hedges: Family<Labels<2>, Counter>,
     rescues: Family<Labels<1>, Counter>,
+    not_made: Family<Labels<3>, Counter>,
     malformed: Family<Labels<2>, Counter>,
 }
 
@@ -34,15 +37,32 @@ impl Moves {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("step_moves", "Moves away from a step that gave no answer, by where to and by what its last attempt came to", self.moved_on.clone());
         registry.register("retries", "Attempts that repeat one, by the class of its failure", self.retries.clone());
-        registry.register("hedges", "Attempts that were started because others of a race took too long, and those that served", self.hedges.clone());
+        registry.register("hedges", "Attempts started because others of a race took too long, those that served, and races without the budget for any", self.hedges.clone());
         registry.register("rescues", "Attempts made after a stream broke off that its caller had begun to see", self.rescues.clone());
+        registry.register("calls_not_made", "Calls of models that were to be made and could not be, by why", self.not_made.clone());
         registry.register("malformed_events", "Events of streams that could not be read and were left out", self.malformed.clone());
     }
 
     /// Counts the moves of a request that has ended.
     pub(super) fn count(&self, record: &RequestRecord) {
         let route = || ("route", Word::Name(record.route.clone()));
+        let hedges = |result| {
+            let result = ("result", Word::Fixed(result));
+            self.hedges.get_or_create_owned(&[route(), result])
+        };
+        if record.hedges_refused > 0 {
+            hedges("refused").inc_by(record.hedges_refused.into());
+        }
         for attempt in &record.attempts {
+            if let Some(reason) = attempt.not_called {
+                let labels = [
+                    route(),
+                    ("model", Word::Name(attempt.model.clone())),
+                    ("reason", Word::Fixed(reason)),
+                ];
+                self.not_made.get_or_create(&labels).inc();
+                continue;
+            }
             if attempt.events_malformed > 0 {
                 let release = attempt.release.clone().unwrap_or_default();
                 let of = [
@@ -63,13 +83,9 @@ impl Moves {
                     self.retries.get_or_create(&[route(), class]).inc();
                 }
                 Why::Hedge => {
-                    let count = |result| {
-                        let result = ("result", Word::Fixed(result));
-                        self.hedges.get_or_create(&[route(), result]).inc();
-                    };
-                    count("started");
+                    hedges("started").inc();
                     if served(record, attempt) {
-                        count("won");
+                        hedges("won").inc();
                     }
                 }
                 Why::Rescue => {
@@ -86,12 +102,11 @@ impl Moves {
             ];
             self.moved_on.get_or_create(&labels).inc();
         };
-        for two in record.attempts.windows(2) {
-            if two[0].step != two[1].step {
-                moved(&two[0], step(two[1].step));
-            }
+        let steps = || record.attempts.chunk_by(|a, b| a.step == b.step);
+        for (from, to) in steps().zip(steps().skip(1)) {
+            moved(last_made(from), step(to[0].step));
         }
-        let last = record.attempts.last();
+        let last = steps().last().map(last_made);
         let to = match record.outcome {
             RequestOutcome::Rules => "rules",
             RequestOutcome::Review => "review",
@@ -118,14 +133,20 @@ fn served(record: &RequestRecord, attempt: &AttemptRecord) -> bool {
         })
 }
 
-/// What an attempt came to, in a word: the class of its failure, else what was
-/// made of its answer, else how it ended.
+/// The last attempt of a step that was made; the last one where none was.
+fn last_made(step: &[AttemptRecord]) -> &AttemptRecord {
+    let mut made = step.iter().rev();
+    made.find(|attempt| attempt.not_called.is_none())
+        .unwrap_or(&step[step.len() - 1])
+}
+
+/// What an attempt came to, in a word: the class of its failure, why it was not
+/// made, what was made of its answer, or how it ended.
 fn came_to(attempt: &AttemptRecord) -> Word {
-    Word::Fixed(match (attempt.failure, attempt.judged) {
-        (Some(class), _) => class.as_str(),
-        (None, Some(outcome)) => outcome.as_str(),
-        (None, None) => attempt.end.as_str(),
-    })
+    let failure = attempt.failure.map(FailureClass::as_str);
+    let judged = attempt.judged.map(Outcome::as_str);
+    let word = failure.or(attempt.not_called).or(judged);
+    Word::Fixed(word.unwrap_or(attempt.end.as_str()))
 }
 
 #[cfg(test)]
@@ -158,12 +179,14 @@ mod tests {
             took: Duration::ZERO,
             first_token: None,
             attempts: vec![attempt],
+            hedges_refused: 2,
             attempts_left_out: 0,
         };
         let telemetry = Telemetry::new();
         telemetry.ended(&record);
         let text = telemetry.encode(&Snapshot::default()).unwrap();
         for line in [
+            r#"backstop_hedges_total{route="chat",result="refused"} 2"#,
             r#"backstop_malformed_events_total{model="m",release="r2"} 3"#,
             r#"backstop_step_moves_total{route="chat",from="0",to="rules",class="cancelled"} 1"#,
         ] {

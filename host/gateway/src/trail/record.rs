@@ -75,6 +75,8 @@ pub struct RequestRecord {
     pub first_token: Option<Duration>,
     /// What was tried, in the order of their starts.
     pub attempts: Vec<AttemptRecord>,
+    /// Races that went one by one because there was no budget for more.
+    pub hedges_refused: u32,
     /// Attempts beyond those that are listed.
     pub attempts_left_out: u32,
 }
@@ -141,9 +143,9 @@ pub struct AttemptRecord {
     /// The class of its failure.
     #[schema(value_type = Option<String>)]
     pub failure: Option<FailureClass>,
-    /// Why the model could not be called.
-    #[schema(value_type = Option<String>)]
-    pub not_called: Option<Box<str>>,
+    /// Why the model was not called: `down`, `breaker`, `retry-budget` and so
+    /// on.
+    pub not_called: Option<&'static str>,
     /// The upstream's status, where a response head came.
     pub status: Option<u16>,
     /// What the threshold policy made of the answer.
@@ -242,6 +244,7 @@ impl RequestRecord {
             took: Duration::ZERO,
             first_token: None,
             attempts: Vec::new(),
+            hedges_refused: 0,
             attempts_left_out: 0,
         }
     }

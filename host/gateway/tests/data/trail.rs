@@ -334,8 +334,56 @@ async fn hedges_rescues_and_losers_are_told_apart() {
     gateway.chat("chat").await;
     let passed_over = record(&gateway).await;
     assert_eq!(passed_over.attempts[0].end, AttemptEnd::NotCalled);
-    let reason = passed_over.attempts[0].not_called.as_deref();
-    assert_eq!(reason, Some("the model was marked as down"));
+    assert_eq!(passed_over.attempts[0].not_called, Some("down"));
+    let lines = [r#"backstop_calls_not_made_total{route="chat",model="primary",reason="down"} 1"#];
+    counts(&gateway, &lines);
+}
+
+#[tokio::test]
+async fn calls_without_a_budget_are_told_and_are_no_repetitions() {
+    let primary = Model::start(Says::Status(500, None)).await;
+    let backup = Model::start(Says::Text("from backup")).await;
+    let more = "retry = { retries = 3, backoff_ms = 1, budget_percent = 0, budget_per_s_min = 0 }\n\
+                hedge = { budget_percent = 0, budget_per_s_min = 0 }";
+    let text = two(primary.addr, backup.addr, more);
+    let gateway = Running::start(&text).await;
+    gateway.chat("chat").await;
+    let record = record(&gateway).await;
+    let expected = [
+        "0.0.0 plan primary/default failed server-error",
+        "0.0.1 retry primary/- not-called",
+        "1.0.0 plan backup/default answered",
+    ];
+    assert_eq!(told(&record), expected);
+
+    let call = |model: &str| CallStep {
+        model: model.into(),
+        timeout_ms: 2_000,
+        first_token_ms: 2_000,
+        retries: 0,
+        move_on: backstop_core::fault::FailureClasses::MODEL_FAULTS,
+    };
+    let race = Action::Race(RaceStep {
+        calls: vec![call("primary"), call("backup")],
+        stagger_ms: 30,
+    });
+    plan(&gateway, &text, race).await;
+    gateway.chat("chat").await;
+    let raced = self::record(&gateway).await;
+    let expected = [
+        "0.0.0 plan primary/default failed server-error",
+        "0.1.0 plan backup/default answered",
+    ];
+    assert_eq!(told(&raced), expected);
+    let lines = [
+        r#"backstop_calls_not_made_total{route="chat",model="primary",reason="retry-budget"} 1"#,
+        r#"backstop_step_moves_total{route="chat",from="0",to="1",class="server-error"} 1"#,
+        r#"backstop_hedges_total{route="chat",result="refused"} 1"#,
+    ];
+    counts(&gateway, &lines);
+    let telemetry = gateway.gateway.telemetry();
+    let shown = telemetry.encode(&Snapshot::default()).unwrap();
+    assert!(!shown.contains("backstop_retries_total{"), "{shown}");
 }
 
 #[tokio::test]
