@@ -250,6 +250,10 @@ impl RequestRecord {
     }
 
     pub(super) fn add(&mut self, attempt: AttemptRecord) {
+        if self.attempts.is_empty() {
+            // Most requests take one: room for four would be most of a record.
+            self.attempts.reserve_exact(1);
+        }
         if self.attempts.len() < ATTEMPTS_MAX {
             self.attempts.push(attempt);
         } else {

@@ -175,6 +175,17 @@ mod tests {
     }
 
     #[test]
+    fn records_of_one_attempt_each_all_fit_and_leave_room() {
+        let requests = Requests::default();
+        for _ in 0..REQUESTS_MAX {
+            push(&requests, 1, None);
+        }
+        assert_eq!(requests.dropped(), 0);
+        let bytes = requests.ring.lock().bytes;
+        assert!(bytes < REQUESTS_BYTES_MAX / 2, "{bytes}");
+    }
+
+    #[test]
     fn a_request_is_found_by_its_own_and_by_its_callers_id() {
         let requests = Requests::default();
         let first = push(&requests, 0, Some("order-7"));

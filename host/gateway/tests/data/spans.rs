@@ -243,3 +243,32 @@ async fn a_collector_that_is_not_there_costs_spans_and_nothing_else() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[tokio::test]
+async fn a_stream_that_is_cut_is_an_error_in_its_spans() {
+    let primary = Model::start(Says::CutStream(&["a", "b"])).await;
+    let (collector, addr) = Collector::start().await;
+    let more = "[routes.chat.stream]\nhold = \"none\"";
+    let gateway = Running::start(&exported(&primary, &primary, addr, more)).await;
+    gateway.chat_stream("chat").await;
+    let telemetry = gateway.gateway.telemetry().clone();
+    gateway.stop().await;
+    let spans = collector.spans();
+    let [request, attempt] = &spans[..] else {
+        panic!("{spans:#?}");
+    };
+    for span in [request, attempt] {
+        let error = text(span, "error.type");
+        assert_eq!(error.as_deref(), Some("cut-stream"));
+        assert_eq!(span.status.as_ref().map(|status| status.code), Some(2));
+        let first = find(&span.attributes, "gen_ai.response.time_to_first_chunk");
+        assert!(
+            matches!(first, Some(any_value::Value::DoubleValue(seconds)) if seconds > 0.0),
+            "{first:?}"
+        );
+    }
+    assert_eq!(text(request, "backstop.outcome").as_deref(), Some("cut"));
+    let shown = telemetry.encode(&Snapshot::default()).unwrap();
+    let first_chunk = "gen_ai_client_operation_time_to_first_chunk_seconds_count{";
+    assert!(shown.contains(first_chunk), "{shown}");
+}
