@@ -1,11 +1,11 @@
 //! The trail of a request: what was tried for it, and what came of it.
 //!
-//! A [`Trail`] is begun when a request has found its route, gathers one
+//! A `Trail` is begun when a request has found its route, gathers one
 //! [`AttemptRecord`] for each call while the plan is walked (`execute`), and
 //! becomes one [`RequestRecord`] when its last holder lets go of it. So the
 //! record is written exactly once, also for a caller that hangs up and for a
 //! stream that is cut, and nothing has to remember to write it. An
-//! [`Attempting`] works the same way: dropped without a result, its call was
+//! `Attempting` works the same way: dropped without a result, its call was
 //! cancelled.
 //!
 //! Always holds: each request that is counted in `backstop_requests` has one
