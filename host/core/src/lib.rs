@@ -15,6 +15,7 @@
 //!   machine that a directive moves;
 //! - [`metric`]: the vocabulary of evidence;
 //! - [`split`], [`breaker`]: which release serves a caller, and whether it may;
+//! - [`limit`]: how many calls of a release may be under way, and who is next;
 //! - [`budget`]: how many calls beyond the first are allowed;
 //! - [`plan_run`]: a plan's execution: retries, backoff, deadline, races;
 //! - [`evidence`]: the store behind metric queries, on [`window`], [`sketch`]
@@ -25,6 +26,7 @@ pub mod budget;
 pub mod evidence;
 pub mod fault;
 pub mod input;
+pub mod limit;
 pub mod metric;
 pub mod plan;
 pub mod plan_run;

@@ -45,7 +45,7 @@ impl Caller {
             .model(&call.model)
             .ok_or_else(|| unavailable(format!("there is no model `{}`", call.model)))?;
         let mut lease = model
-            .lease(&CallerKey::Nobody, self.clock)
+            .lease_now(&CallerKey::Nobody, self.clock)
             .map_err(|reason| unavailable(reason.to_string()))?;
         let release = lease.release().clone();
         let (path, body) = read(&release, call.body)?;

@@ -45,6 +45,7 @@ pub mod evidence;
 mod execute;
 #[cfg(test)]
 mod faults;
+mod gate;
 pub mod gateway;
 mod http;
 pub mod launch;

@@ -19,6 +19,7 @@ use backstop_core::evidence::SubjectRef;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The running state that one configuration asks for.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Route {
     complaints: Complaints,
     retries: Budget,
     hedges: Budget,
+    /// One request at a time calls the least bad model.
+    least_bad: Semaphore,
 }
 
 /// Keeps an outage from flooding the log: one line a second for each route,
@@ -245,6 +248,7 @@ impl Route {
             metrics: shared.telemetry.route(&spec.name),
             series: shared.evidence.of(SubjectRef::Route(&spec.name)),
             complaints: Complaints::default(),
+            least_bad: Semaphore::new(1),
             retries: Budget::new(spec.retry.budget, shared.clock.now_ms()),
             hedges: Budget::new(spec.hedge.budget, shared.clock.now_ms()),
             spec: spec.clone(),
@@ -254,6 +258,11 @@ impl Route {
     /// Whether the log hears of one more request that went wrong.
     pub(crate) fn complaints(&self) -> &Complaints {
         &self.complaints
+    }
+
+    /// The turn to call the least bad model; none while another request has it.
+    pub(crate) fn least_bad(&self) -> Option<SemaphorePermit<'_>> {
+        self.least_bad.try_acquire().ok()
     }
 
     /// The budget of its repetitions.

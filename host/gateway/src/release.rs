@@ -15,6 +15,7 @@ use crate::clock::{Clock, millis};
 use crate::config::{self, ProviderKind};
 use crate::evidence::{Evidence, Standard};
 use crate::execute::CallerKey;
+use crate::gate::{Busy, Gate, Place};
 use crate::gateway::ApplyProblem;
 use crate::refusal::Refusal;
 use crate::store::Incidents;
@@ -24,7 +25,7 @@ use crate::upstream::{Failure, Target, Upstream};
 use arc_swap::ArcSwap;
 use backstop_core::breaker::{Breaker, BreakerEventKind, Permit, Recorded, Refused};
 use backstop_core::evidence::SubjectRef;
-use backstop_core::fault::OnBreaker;
+use backstop_core::fault::{FailureClass, OnBreaker};
 use backstop_core::input::{BreakerState, Candidate};
 use backstop_core::split::{self, Split};
 use http::HeaderValue;
@@ -36,6 +37,10 @@ use std::time::{Duration, Instant};
 /// not heal by themselves, but an operator may mend them at the provider, and
 /// a reload with new ones starts a new breaker.
 const AUTH_OPEN: Duration = Duration::from_secs(60);
+
+/// When a caller that found no place may come again: places become free all
+/// the time.
+const BUSY_FOR: Duration = Duration::from_secs(1);
 
 /// One logical model, as one plant sees it.
 #[derive(Debug)]
@@ -61,6 +66,7 @@ pub struct Release {
     target: Arc<Target>,
     connect_timeout: Duration,
     breaker: Breaker,
+    gate: Arc<Gate>,
     metrics: Arc<ReleaseMetrics>,
     refusal: Refusal,
     series: Standard,
@@ -111,7 +117,8 @@ impl Model {
         targets: &mut Targets,
         parts: &Parts<'_>,
     ) -> Result<Self, ApplyProblem> {
-        let keep = before.filter(|model| model.spec.breaker == spec.breaker);
+        let keep = before
+            .filter(|model| model.spec.breaker == spec.breaker && model.spec.limit == spec.limit);
         let mut releases = Vec::with_capacity(spec.releases.len());
         for release in &spec.releases {
             let known = keep
@@ -230,35 +237,85 @@ impl Model {
 
     /// How the model is for the caller `key`, as policies are told.
     pub(crate) fn candidate(&self, key: &CallerKey, now_ms: u64) -> Candidate {
-        let (release, stable) = self.pick(key);
+        let (mut release, stable) = self.pick(key);
         let mut breaker = release.breaker.state(now_ms);
         if let Some(stable) = stable
             && matches!(breaker, BreakerState::Open | BreakerState::ForcedOpen)
         {
-            breaker = stable.breaker.state(now_ms);
+            release = stable;
+            breaker = release.breaker.state(now_ms);
         }
+        let retry_in_ms = match breaker {
+            BreakerState::Open => release.breaker.retry_in_ms(now_ms),
+            _ => None,
+        };
+        let gate = release.gate();
         Candidate {
             model: self.spec.name.clone(),
             breaker,
             healthy: self.healthy(),
+            in_flight: gate.in_flight(),
+            limit: gate.limit(),
+            queued: gate.queued(),
+            retry_in_ms,
             context_tokens: self.spec.context_tokens,
-            ..Candidate::default()
         }
     }
 
-    /// Permission for one call on behalf of `key`.
+    /// Permission for one call, in line where others are at it.
     ///
     /// # Errors
     ///
-    /// When an operator says that the model is down, or the breakers of all
-    /// releases that may serve this caller refuse.
-    pub(crate) fn lease(&self, key: &CallerKey, clock: Clock) -> Result<Lease, NotNow> {
+    /// When an operator says that the model is down, the breakers of all
+    /// releases that may serve this caller refuse, or there is no place.
+    pub(crate) async fn lease(&self, asks: Asks<'_>, clock: Clock) -> Result<Lease, NotNow> {
+        let (release, permit) = if asks.regardless {
+            (self.pick(asks.key).0, None)
+        } else {
+            let (release, permit) = self.permit(asks.key, clock)?;
+            (release, Some(permit))
+        };
+        let mut waiting = Waiting {
+            release,
+            permit,
+            clock,
+        };
+        let entered = match waiting.release.gate.try_enter() {
+            Some(place) => Ok(place),
+            None => {
+                waiting
+                    .release
+                    .gate
+                    .enter(asks.caller, asks.until.into())
+                    .await
+            }
+        };
+        waiting.enter(entered)
+    }
+
+    /// The same for a call that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`Model::lease`].
+    pub(crate) fn lease_now(&self, key: &CallerKey, clock: Clock) -> Result<Lease, NotNow> {
+        let (release, permit) = self.permit(key, clock)?;
+        let mut waiting = Waiting {
+            release,
+            permit: Some(permit),
+            clock,
+        };
+        let place = waiting.release.gate.try_enter();
+        waiting.enter(place.ok_or(Busy::Full))
+    }
+
+    /// The release that serves `key`, with its breaker's permission.
+    fn permit(&self, key: &CallerKey, clock: Clock) -> Result<(Arc<Release>, Permit), NotNow> {
         if !self.healthy() {
             return Err(NotNow::Down);
         }
         let (release, stable) = self.pick(key);
-        let started = Instant::now();
-        let now_ms = clock.at_ms(started);
+        let now_ms = clock.now_ms();
         let (release, permit) = match (release.breaker.try_acquire(now_ms), stable) {
             (Ok(permit), _) => (release, permit),
             (Err(_), Some(stable)) => {
@@ -272,12 +329,50 @@ impl Model {
             (Err(refused), None) => return Err(NotNow::Breaker(refused)),
         };
         release.tell_events();
+        Ok((release, permit))
+    }
+}
+
+/// On whose behalf a call is made, and how long it may wait in line.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asks<'a> {
+    /// Decides which release serves it.
+    pub(crate) key: &'a CallerKey,
+    /// Takes turns with others.
+    pub(crate) caller: u64,
+    /// When waiting makes no sense any more.
+    pub(crate) until: Instant,
+    /// True for a call that is made although the breaker refuses it: what
+    /// comes of it is not counted.
+    pub(crate) regardless: bool,
+}
+
+/// A call that its breaker lets pass and that has no place yet. Dropped, it
+/// gives its permit back.
+struct Waiting {
+    release: Arc<Release>,
+    permit: Option<Permit>,
+    clock: Clock,
+}
+
+impl Waiting {
+    fn enter(&mut self, place: Result<Place, Busy>) -> Result<Lease, NotNow> {
+        let place = place.map_err(NotNow::Busy)?;
         Ok(Lease {
-            release,
-            permit: Some(permit),
-            clock,
-            started,
+            release: self.release.clone(),
+            permit: self.permit.take(),
+            place,
+            clock: self.clock,
+            started: Instant::now(),
         })
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            self.release.breaker.release(permit, self.clock.now_ms());
+        }
     }
 }
 
@@ -312,6 +407,7 @@ impl Release {
                 ProviderKind::Simulated(_) => Duration::MAX,
             },
             breaker,
+            gate: Gate::new(model.limit),
             metrics: parts.telemetry.release(&model.name, &spec.name),
             refusal: Refusal::new(parts.incidents, &spec.target),
             series: parts.evidence.of(SubjectRef::Release {
@@ -338,6 +434,11 @@ impl Release {
     /// Name of its model.
     pub fn model(&self) -> &Arc<str> {
         &self.spec.target.model
+    }
+
+    /// How many of its calls are under way, and who waits.
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Its breaker, for whoever shows or forces it.
@@ -419,6 +520,9 @@ pub(crate) enum NotNow {
     /// The route's requests have repeated as often as they may.
     #[error("the route's retry budget is used up")]
     RetryBudget,
+    /// There is no place for another call.
+    #[error("the model has as many calls as it may: {}", .0.as_str())]
+    Busy(Busy),
     /// A model with as large a context window found the request too long.
     #[error("the request is too long for the model's context window")]
     TooSmall,
@@ -431,6 +535,7 @@ impl NotNow {
             NotNow::Down => "down",
             NotNow::Breaker(_) => "breaker",
             NotNow::RetryBudget => "retry-budget",
+            NotNow::Busy(busy) => busy.as_str(),
             NotNow::TooSmall => "too-small",
         }
     }
@@ -439,6 +544,7 @@ impl NotNow {
     pub(crate) fn retry_in(self) -> Option<Duration> {
         match self {
             NotNow::Down | NotNow::RetryBudget | NotNow::TooSmall => None,
+            NotNow::Busy(_) => Some(BUSY_FOR),
             // The breaker counts up to the moment after the wait, which is a
             // millisecond more than the provider asked for.
             NotNow::Breaker(refused) => refused
@@ -454,11 +560,24 @@ impl NotNow {
 pub(crate) struct Lease {
     release: Arc<Release>,
     permit: Option<Permit>,
+    /// Its place among the calls that are under way.
+    place: Place,
     clock: Clock,
     started: Instant,
 }
 
 impl Lease {
+    /// Notes the time to the first token of a stream, which tells the limiter
+    /// more than the length of the answer does.
+    pub(crate) fn first_token(&self, latency: Duration) {
+        self.place.sample(latency, false);
+    }
+
+    /// Notes how long a whole answer took.
+    pub(crate) fn whole(&self, latency: Duration) {
+        self.place.sample(latency, false);
+    }
+
     /// The release that is called.
     pub(crate) fn release(&self) -> &Arc<Release> {
         &self.release
@@ -497,6 +616,9 @@ impl Lease {
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
             let _ = release.breaker.open_for(wait_ms, now_ms);
         }
+        if failure.is_some_and(|failure| turned_away(failure.class)) {
+            self.place.sample(now - self.started, true);
+        }
         release.tell_events();
         release.refusal.ended(&release.spec.target, failure, now_ms);
         release
@@ -520,6 +642,17 @@ impl Drop for Lease {
             self.release.breaker.release(permit, self.clock.now_ms());
         }
     }
+}
+
+/// True for failures by which a release says that it is asked too much.
+fn turned_away(class: FailureClass) -> bool {
+    matches!(
+        class,
+        FailureClass::RateLimit
+            | FailureClass::Overload
+            | FailureClass::TimeoutConnect
+            | FailureClass::TimeoutFirstToken
+    )
 }
 
 /// How long a release is not to be called after `failure`, whatever its

@@ -26,6 +26,7 @@ pub use policy::PolicyMetrics;
 pub use release::ReleaseMetrics;
 pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
+use crate::admin::LoadStatus;
 use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
 use backstop_core::input::BreakerState;
@@ -96,6 +97,8 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Snapshot {
     /// Model, release, state of its breaker.
     pub breakers: Vec<(String, String, BreakerState)>,
+    /// Model, release, how much it is asked.
+    pub loads: Vec<(String, String, LoadStatus)>,
     /// Model, share of the candidate in per cent; 0 where no rollout runs.
     pub rollout_shares: Vec<(String, f64)>,
     /// Policy, number of the serving revision.
@@ -133,6 +136,8 @@ pub struct Telemetry {
     verdicts: Family<Two, Counter>,
     breaker_state: Family<Two, Gauge>,
     breaker_transitions: Family<Three, Counter>,
+    /// By model, release and what of it.
+    release_load: Family<Three, Gauge>,
     policy_decisions: Family<Three, Counter>,
     policy_failures: Family<Two, Counter>,
     policy_seconds: Histograms<One>,
@@ -185,6 +190,7 @@ impl Telemetry {
             verdicts: Family::default(),
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
+            release_load: Family::default(),
             policy_decisions: Family::default(),
             policy_failures: Family::default(),
             policy_seconds: Family::new_with_constructor(decision),
@@ -221,6 +227,7 @@ impl Telemetry {
         registry.register("verdicts", "Answers judged, by verdict", self.verdicts.clone());
         registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only", self.breaker_state.clone());
         registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
+        registry.register("release_load", "Calls of a release: under way (`in-flight`), waiting (`queued`), and how many may be under way (`limit`)", self.release_load.clone());
         registry.register("policy_decisions", "Decisions, by who made the one that was applied", self.policy_decisions.clone());
         registry.register("policy_failures", "Runs of a policy that failed, by kind", self.policy_failures.clone());
         registry.register("policy_duration_seconds", "Time of a policy's run, host calls included", self.policy_seconds.clone());
@@ -307,6 +314,23 @@ impl Telemetry {
             self.breaker_state
                 .get_or_create(&[("model", model.clone()), ("release", release.clone())])
                 .set(release::breaker_number(*state) as i64);
+        }
+        self.release_load.clear();
+        for (model, release, load) in &snapshot.loads {
+            let gauge = |what: &str, value: u32| {
+                self.release_load
+                    .get_or_create(&[
+                        ("model", model.clone()),
+                        ("release", release.clone()),
+                        ("what", what.to_owned()),
+                    ])
+                    .set(value.into());
+            };
+            gauge("in-flight", load.in_flight);
+            gauge("queued", load.queued);
+            if let Some(limit) = load.limit {
+                gauge("limit", limit);
+            }
         }
         self.rollout_share.clear();
         for (model, share) in &snapshot.rollout_shares {

@@ -287,6 +287,21 @@ impl Breaker {
         })
     }
 
+    /// Milliseconds until an open breaker may let a call pass; none for one
+    /// that is not open, or does not know.
+    pub fn retry_in_ms(&self, now_ms: u64) -> Option<u32> {
+        if self.state.load(Ordering::Relaxed) != BreakerState::Open as u8 {
+            return None;
+        }
+        match self.inner.lock().phase {
+            Phase::Open { since_ms, wait_ms } => {
+                let left_ms = (since_ms + wait_ms + 1).saturating_sub(now_ms);
+                Some(u32::try_from(left_ms).unwrap_or(u32::MAX))
+            }
+            _ => None,
+        }
+    }
+
     /// Goes to `to` by hand.
     ///
     /// # Errors

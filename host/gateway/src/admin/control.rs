@@ -36,6 +36,19 @@ pub struct ReleaseStatus {
     pub share_percent: f64,
     /// Its breaker.
     pub breaker: BreakerStatus,
+    /// How much it is asked.
+    pub load: LoadStatus,
+}
+
+/// How much a release is asked just now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
+pub struct LoadStatus {
+    /// Calls under way.
+    pub in_flight: u32,
+    /// How many may be under way; none without a limit.
+    pub limit: Option<u32>,
+    /// Calls that wait for a place.
+    pub queued: u32,
 }
 
 /// State and figures of a breaker.
@@ -76,6 +89,8 @@ pub struct ModelStatus {
     pub name: String,
     /// The stable release.
     pub stable: String,
+    /// False while an operator, or its probe, says that it is down.
+    pub healthy: bool,
     /// All releases, in the order of the configuration.
     pub releases: Vec<ReleaseStatus>,
 }
@@ -187,6 +202,27 @@ pub trait Control: Send + Sync + 'static {
 
     /// All models.
     fn models(&self) -> Vec<ModelStatus>;
+
+    /// Puts the breaker of a release into `state`; `open` for `for_ms`
+    /// milliseconds where that is given.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`]; nothing was changed.
+    fn set_breaker(
+        &self,
+        model: &str,
+        release: &str,
+        state: BreakerState,
+        for_ms: Option<u64>,
+    ) -> Result<ModelStatus, ControlError>;
+
+    /// Says whether a model is up. While it is not, no step calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`]; nothing was changed.
+    fn set_healthy(&self, model: &str, healthy: bool) -> Result<ModelStatus, ControlError>;
 
     /// All rollouts that are configured.
     fn rollouts(&self) -> Vec<RolloutStatus>;

@@ -154,6 +154,8 @@ async fn snapshot(state: &AdminState) -> Snapshot {
         for release in model.releases {
             let state = release.breaker.state;
             let names = (model.name.clone(), release.name);
+            let load = (names.0.clone(), names.1.clone(), release.load);
+            snapshot.loads.push(load);
             snapshot.breakers.push((names.0, names.1, state));
         }
     }

@@ -14,6 +14,8 @@
 //! | `GET /admin/v1/decisions`, `…/{id}` | newest decisions |
 //! | `GET /admin/v1/requests`, `…/{id}` | newest requests with their attempts |
 //! | `GET /admin/v1/models`, `/admin/v1/rollouts` | releases and rollouts |
+//! | `POST /admin/v1/models/{model}/health` | says whether a model is up |
+//! | `POST /admin/v1/models/{model}/releases/{release}/breaker` | forces a breaker |
 //! | `POST /admin/v1/rollouts/{model}/{command}` | `pause`, `resume`, `abort`, `promote` |
 //! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
 //! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
@@ -38,8 +40,8 @@ mod requests;
 mod reviews;
 
 pub use control::{
-    BreakerStatus, Check, Control, ControlError, ModelStatus, ReleaseStatus, RolloutCommand,
-    RolloutPhase, RolloutStatus,
+    BreakerStatus, Check, Control, ControlError, LoadStatus, ModelStatus, ReleaseStatus,
+    RolloutCommand, RolloutPhase, RolloutStatus,
 };
 pub use health::STORE_CHECK_HOLDS;
 
@@ -145,6 +147,8 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(requests::list))
         .routes(routes!(requests::one))
         .routes(routes!(models::list))
+        .routes(routes!(models::breaker))
+        .routes(routes!(models::health))
         .routes(routes!(models::rollouts))
         .routes(routes!(models::command))
         .routes(routes!(reviews::list))

@@ -6,6 +6,7 @@ use super::policies::JsonBody;
 use super::{AdminState, ModelStatus, RolloutCommand, RolloutStatus};
 use axum::Json;
 use axum::extract::{Path, State};
+use backstop_core::input::BreakerState;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -18,6 +19,72 @@ const EVENTS_SHOWN: u32 = 50;
     responses((status = 200, body = inline(Listed<ModelStatus>), description = "By name")))]
 pub(super) async fn list(State(state): State<AdminState>) -> Json<Value> {
     Json(json!({"data": state.control.models()}))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BreakerRequest {
+    /// `closed`, `open`, `half-open`, `forced-open`, `disabled` or
+    /// `metrics-only`.
+    #[schema(value_type = String)]
+    state: BreakerState,
+    /// With `open`: for so many milliseconds rather than the configured ones.
+    for_ms: Option<u64>,
+    /// Who asks.
+    by: Option<String>,
+}
+
+/// `POST /admin/v1/models/{model}/releases/{release}/breaker`. What is forced
+/// lasts until somebody says otherwise, or the release is configured anew.
+#[utoipa::path(post, path = "/models/{model}/releases/{release}/breaker", tag = "models", summary = "Puts a release's breaker into a state",
+    params(("model" = String, Path), ("release" = String, Path)),
+    request_body = BreakerRequest,
+    responses((status = 200, body = ModelStatus, description = "The model now")))]
+pub(super) async fn breaker(
+    State(state): State<AdminState>,
+    Path((model, release)): Path<(String, String)>,
+    body: JsonBody<BreakerRequest>,
+) -> Result<Json<Value>, ApiError> {
+    let Json(asked) = body?;
+    let status = (state.control).set_breaker(&model, &release, asked.state, asked.for_ms)?;
+    tracing::info!(
+        model,
+        release,
+        state = asked.state.as_str(),
+        by = asked.by,
+        "breaker forced"
+    );
+    Ok(Json(json!(status)))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HealthRequest {
+    /// Whether steps may call the model.
+    healthy: bool,
+    /// Who asks.
+    by: Option<String>,
+}
+
+/// `POST /admin/v1/models/{model}/health`.
+#[utoipa::path(post, path = "/models/{model}/health", tag = "models", summary = "Says whether a model is up",
+    params(("model" = String, Path)),
+    request_body = HealthRequest,
+    responses((status = 200, body = ModelStatus, description = "The model now")))]
+pub(super) async fn health(
+    State(state): State<AdminState>,
+    Path(model): Path<String>,
+    body: JsonBody<HealthRequest>,
+) -> Result<Json<Value>, ApiError> {
+    let Json(asked) = body?;
+    let status = state.control.set_healthy(&model, asked.healthy)?;
+    tracing::info!(
+        model,
+        healthy = asked.healthy,
+        by = asked.by,
+        "model marked"
+    );
+    Ok(Json(json!(status)))
 }
 
 /// `GET /admin/v1/rollouts`: where they stand, and what happened lately.

@@ -54,15 +54,52 @@ impl Control for Fake {
                 failed_calls: 1,
                 refused_calls: 0,
             },
+            load: LoadStatus::default(),
         };
         vec![ModelStatus {
             name: "m".into(),
             stable: "r1".into(),
+            healthy: true,
             releases: vec![
                 release("r1", 75.0, BreakerState::Closed),
                 release("r2", 25.0, BreakerState::Open),
             ],
         }]
+    }
+
+    fn set_breaker(
+        &self,
+        model: &str,
+        release: &str,
+        state: BreakerState,
+        for_ms: Option<u64>,
+    ) -> Result<ModelStatus, ControlError> {
+        if state == BreakerState::HalfOpen {
+            let message = "circuit breaker cannot go from closed to half-open";
+            return Err(ControlError::Conflict(message.to_owned()));
+        }
+        let mut status = self.models().remove(0);
+        let known = status
+            .releases
+            .iter_mut()
+            .find(|known| known.name == release);
+        match known.filter(|_| model == "m") {
+            Some(known) => {
+                known.breaker.state = state;
+                known.breaker.calls = u32::try_from(for_ms.unwrap_or_default()).unwrap();
+                Ok(status)
+            }
+            None => Err(ControlError::NotFound {
+                what: "release",
+                name: release.to_owned(),
+            }),
+        }
+    }
+
+    fn set_healthy(&self, _: &str, healthy: bool) -> Result<ModelStatus, ControlError> {
+        let mut status = self.models().remove(0);
+        status.healthy = healthy;
+        Ok(status)
     }
 
     fn rollouts(&self) -> Vec<RolloutStatus> {

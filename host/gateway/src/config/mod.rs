@@ -13,6 +13,7 @@
 
 mod breaker;
 mod check;
+pub mod limit;
 mod mistake;
 pub mod model;
 mod nearest;
@@ -37,6 +38,7 @@ pub mod telemetry;
 mod tests;
 mod tree;
 
+pub use limit::{Limit, LimitKind};
 pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};
 pub use model::{Model, Pointers, Release, Rollout, Target};
 pub use policy::{ComponentSource, Policy};
@@ -44,7 +46,7 @@ pub use price::Price;
 pub use provider::{HttpProvider, Provider, ProviderKind};
 pub use reference::reference;
 pub use retry::{Hedge, Retry};
-pub use route::{FactSource, Route, RouteKind, Timeouts};
+pub use route::{FactSource, Route, RouteKind, Timeouts, Unavailable};
 pub use rules::{Rules, RulesBody};
 pub use secret::Secret;
 pub use server::{Sandbox, Server};

@@ -3,6 +3,7 @@
 use super::Name;
 use super::breaker;
 use super::check::{listed, shown};
+use super::limit::{self, Limit};
 use super::mistake::MistakeKind;
 use super::nearest::nearest;
 use super::price::{self, Price};
@@ -29,6 +30,8 @@ pub struct Model {
     pub rollout: Option<Rollout>,
     /// Settings of the breaker of each release.
     pub breaker: BreakerConfig,
+    /// How many calls of each release may be under way.
+    pub limit: Limit,
     /// Longest time of one attempt, where shorter than the route's.
     pub timeout: Option<Duration>,
     /// Tokens of its context window, where known.
@@ -187,6 +190,12 @@ pub(super) static MODEL: Schema = Schema {
             about: "When the model is no longer called.",
         },
         Key {
+            name: "limit",
+            kind: Kind::Table(&limit::LIMIT),
+            default: Default::Words("its defaults"),
+            about: "How many calls of each release may be under way.",
+        },
+        Key {
             name: "releases",
             kind: Kind::List(&RELEASE, RELEASES_MAX),
             default: Default::Words("one release named `default`"),
@@ -343,6 +352,7 @@ pub(super) fn resolve(
         releases,
         rollout: rollout.flatten(),
         breaker,
+        limit: limit::resolve(cx, &section.section("limit")),
         context_tokens: section.integer_if_set("context_tokens"),
         timeout: section
             .integer_if_set("timeout_ms")

@@ -50,6 +50,8 @@ pub struct Route {
     pub hedge: Hedge,
     /// Whether a call may be repeated that the model may have acted on.
     pub idempotent: bool,
+    /// What is done when no model of a plan can be called.
+    pub when_unavailable: Unavailable,
     /// Whether plans may go on to another model after one has declined the
     /// content of a request.
     pub route_round_refusals: bool,
@@ -83,6 +85,17 @@ impl RouteKind {
             RouteKind::Json => "json",
         }
     }
+}
+
+/// What is done when no model of a plan can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The caller is told, and when to come again.
+    Fail,
+    /// The first that may be back is waited for, so long at most.
+    Wait(Duration),
+    /// The one that fails least is called, one request at a time.
+    LeastBad,
 }
 
 /// Longest times of one attempt; a plan's step may ask for others.
@@ -227,6 +240,20 @@ pub(super) static ROUTE: Schema = Schema {
                     models do has no effect but its cost; of other models only you know.",
         },
         Key {
+            name: "when_unavailable",
+            kind: Kind::Choice(&["fail", "wait", "least-bad"]),
+            default: Default::Text("fail"),
+            about: "What is done when no model of a plan can be called and nothing else answers: \
+                    `fail` with 503 and `Retry-After`; `wait` for the first that may be back and \
+                    try once more; call the `least-bad` past its breaker, one request at a time.",
+        },
+        Key {
+            name: "unavailable_wait_ms",
+            kind: Kind::Integer(1, TIMEOUT_MS_MAX),
+            default: Default::Integer(5_000),
+            about: "With `wait`: milliseconds beyond which it is not waited.",
+        },
+        Key {
             name: "route_round_refusals",
             kind: Kind::Bool,
             default: Default::Bool(false),
@@ -319,6 +346,7 @@ pub(super) fn resolve(
         let text = section.text_if_set(key)?;
         known.policies.get(text.text).cloned()
     };
+    let unavailable_wait = section.millis("unavailable_wait_ms");
     let retry = retry::resolve(&section.section("retry"));
     let hedge = retry::resolve_hedge(&section.section("hedge"));
     let default_plan = default_plan(&models, &rules, review, retry.retries, hedge.after);
@@ -337,6 +365,11 @@ pub(super) fn resolve(
         idempotent: section
             .boolean_if_set("idempotent")
             .unwrap_or(kind != RouteKind::Json),
+        when_unavailable: match section.text("when_unavailable").text {
+            "wait" => Unavailable::Wait(unavailable_wait),
+            "least-bad" => Unavailable::LeastBad,
+            _ => Unavailable::Fail,
+        },
         route_round_refusals: section.boolean("route_round_refusals"),
         stream: stream::resolve(&section.section("stream")),
         tags: resolve_tags(cx, section),

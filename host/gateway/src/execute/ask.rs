@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
+use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,8 @@ pub(crate) struct Ask {
     /// Whether a stream is to end with a chunk of token counts.
     pub(crate) include_usage: bool,
     pub(crate) key: CallerKey,
+    /// Who is calling, for taking turns; callers that do not say are one.
+    pub(crate) caller: u64,
     /// How long it may take until its answer begins to reach the caller.
     pub(crate) deadline: Duration,
     /// What policies are told, before any attempt.
@@ -127,6 +130,7 @@ impl Ask {
             streaming: heard.streaming,
             include_usage: heard.include_usage,
             key,
+            caller: who(headers),
             facts,
             arrived: heard.arrived,
             deadline,
@@ -134,6 +138,18 @@ impl Ask {
             trace: trail::trace_of_caller(headers),
         }
     }
+}
+
+/// A number for who is calling: by the key, else by the credentials that it
+/// gives. Never shown or kept.
+fn who(headers: &HeaderMap) -> u64 {
+    let said = headers
+        .get(KEY_HEADER)
+        .or_else(|| headers.get(http::header::AUTHORIZATION));
+    let Some(said) = said else { return 0 };
+    let mut hasher = DefaultHasher::new();
+    hasher.write(said.as_bytes());
+    hasher.finish()
 }
 
 /// How long the caller waits: no longer than the route lets it.

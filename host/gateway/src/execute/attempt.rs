@@ -4,7 +4,7 @@ use super::Run;
 use super::hold::{self, Held};
 use super::judge::{self, Judged};
 use crate::clock::millis;
-use crate::release::{Lease, Model, NotNow, Release};
+use crate::release::{Asks, Lease, Model, NotNow, Release};
 use crate::trail::{Attempting, Why};
 use crate::upstream::{self, Complete, Failure, Reply, StreamFacts, StreamReply, Timeouts};
 use backstop_core::input::Attempt;
@@ -98,6 +98,8 @@ pub(super) struct Assignment<'a> {
     pub(super) call: Call,
     pub(super) model: Option<Arc<Model>>,
     pub(super) why: Why,
+    /// True when the breaker is not asked.
+    pub(super) regardless: bool,
     pub(super) steps_left: u32,
     /// False when a model with as much room has found the request too long.
     pub(super) fits: bool,
@@ -135,7 +137,14 @@ pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
             () = assignment.hurry.notified() => {}
         }
     }
-    let lease = match model.lease(&run.ask.key, run.gateway.clock()) {
+    let until = run.ask.arrived + run.ask.deadline;
+    let asks = Asks {
+        key: &run.ask.key,
+        caller: run.ask.caller,
+        until,
+        regardless: assignment.regardless,
+    };
+    let lease = match model.lease(asks, run.gateway.clock()).await {
         Ok(lease) => lease,
         Err(reason) => {
             tracing::debug!(model = &**model.name(), %reason, "step passed over");
@@ -197,6 +206,7 @@ async fn answered(
     assignment: &Assignment<'_>,
 ) -> Ended {
     let route = run.ask.route.series();
+    lease.whole(complete.latency);
     lease.succeeded(Some(route));
     attempting.answered(complete.status, &complete.facts);
     let release = lease.release().clone();
@@ -237,6 +247,7 @@ async fn begun(
     started: Instant,
 ) -> Ended {
     attempting.streams(reply.status, reply.first_token);
+    lease.first_token(reply.first_token);
     let bytes_max = run.ask.route.spec().stream.hold_bytes_max;
     let until = started + Duration::from_millis(assignment.call.timeout_ms);
     let whole = match hold::hold(&mut reply, assignment.hold, bytes_max, until).await {

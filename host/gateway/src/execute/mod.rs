@@ -8,6 +8,7 @@
 //! - [`attempt`]: one call of one model;
 //! - [`hold`]: streams before the caller sees anything of them;
 //! - [`judge`]: the threshold policy, and review;
+//! - [`unavailable`]: when no model can be called;
 //! - [`passing`]: streams after their first event;
 //! - [`keep`]: reviews of what has been delivered.
 //!
@@ -21,6 +22,7 @@ mod hold;
 mod judge;
 mod keep;
 mod passing;
+mod unavailable;
 mod walk;
 
 pub(crate) use ask::{Ask, CallerKey, Heard};
@@ -136,7 +138,8 @@ pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
         calls: AtomicU32::new(0),
         count,
     };
-    let end = walk::walk(&run, plan).await;
+    let end = walk::walk(&run, plan.clone()).await;
+    let end = unavailable::instead(&run, plan, end).await;
     let mut response = deliver::respond(run, end);
     trail.told(response.status());
     deliver::about_request(response.headers_mut(), trail.id());

@@ -109,14 +109,15 @@ pub(crate) enum LastFailure {
 
 /// Walks through `plan`, which has been checked for this request.
 pub(super) async fn walk(run: &Run, plan: Arc<Plan>) -> End {
-    let mut walk = Walk {
-        run,
-        plan_run: PlanRun::new(plan, options(run)),
-        kept: Vec::new(),
-        too_long: Vec::new(),
-        resumed: false,
-        one_by_one: false,
-    };
+    let mut walk = Walk::new(run, PlanRun::new(plan, options(run)));
+    let first = walk.plan_run.begin(walk.now_ms());
+    go(walk, first).await
+}
+
+/// The same past breakers that refuse.
+pub(super) async fn walk_regardless(run: &Run, plan: Arc<Plan>) -> End {
+    let mut walk = Walk::new(run, PlanRun::new(plan, options(run)));
+    walk.regardless = true;
     let first = walk.plan_run.begin(walk.now_ms());
     go(walk, first).await
 }
@@ -131,12 +132,9 @@ pub(super) async fn resume(
 ) -> End {
     let next = plan_run.broke(call, failure.class, run.gateway.clock().now_ms());
     let walk = Walk {
-        run,
-        plan_run,
         kept: vec![(call, Ended::Failed(Box::new(failure), latency_ms))],
-        too_long: Vec::new(),
         resumed: true,
-        one_by_one: false,
+        ..Walk::new(run, plan_run)
     };
     go(walk, next).await
 }
@@ -239,9 +237,23 @@ struct Walk<'a> {
     resumed: bool,
     /// True in a race without a budget for more than one call at a time.
     one_by_one: bool,
+    /// True when breakers are not asked.
+    regardless: bool,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(run: &'a Run, plan_run: PlanRun) -> Self {
+        Walk {
+            run,
+            plan_run,
+            kept: Vec::new(),
+            too_long: Vec::new(),
+            resumed: false,
+            one_by_one: false,
+            regardless: false,
+        }
+    }
+
     /// False for models that would find the request too long, since one with
     /// as much room has. Where a window is not known, only the same model
     /// would.
@@ -257,13 +269,14 @@ impl Walk<'_> {
         self.run.gateway.clock().now_ms()
     }
 
-    fn assignment<'a>(&self, call: Call, hurries: &'a [Notify; RACERS_MAX]) -> Assignment<'a> {
+    fn assignment<'h>(&self, call: Call, hurries: &'h [Notify; RACERS_MAX]) -> Assignment<'h> {
         let model = self.run.ask.route.model(self.plan_run.model(call.id));
         Assignment {
             call,
             fits: self.too_long.is_empty() || model.is_none_or(|model| self.fits(model)),
             model: model.cloned(),
             why: self.why(call.id),
+            regardless: self.regardless,
             steps_left: self.plan_run.steps_left(call.id.step),
             hold: match self.plan_run.plan().options.hold {
                 Some(hold) => hold,

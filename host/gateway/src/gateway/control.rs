@@ -2,14 +2,15 @@
 
 use super::Gateway;
 use crate::admin::{
-    BreakerStatus, Check, Control, ControlError, ModelStatus, ReleaseStatus, RolloutCommand,
-    RolloutStatus,
+    BreakerStatus, Check, Control, ControlError, LoadStatus, ModelStatus, ReleaseStatus,
+    RolloutCommand, RolloutStatus,
 };
 use crate::components;
 use crate::config::ComponentSource;
 use crate::release::Model;
 use crate::store::{Review, ReviewOutcome};
 use backstop::{BoxFuture, DecisionPoint};
+use backstop_core::input::BreakerState;
 use std::sync::Arc;
 
 impl Control for Gateway {
@@ -45,6 +46,39 @@ impl Control for Gateway {
             .models()
             .map(|model| model_status(model, now_ms))
             .collect()
+    }
+
+    fn set_breaker(
+        &self,
+        model: &str,
+        release: &str,
+        state: BreakerState,
+        for_ms: Option<u64>,
+    ) -> Result<ModelStatus, ControlError> {
+        let model = self.model(model)?;
+        let release = model
+            .release(release)
+            .ok_or_else(|| ControlError::NotFound {
+                what: "release",
+                name: format!("{release}` of model `{}", model.name()),
+            })?;
+        let now_ms = self.clock().now_ms();
+        match (state, for_ms) {
+            (BreakerState::Open, Some(wait_ms)) => release.breaker().open_for(wait_ms, now_ms),
+            _ => release.breaker().force(state, now_ms),
+        }
+        .map_err(|error| {
+            let (model, release) = (model.name(), release.name());
+            ControlError::Conflict(format!("model `{model}`, release `{release}`: {error}"))
+        })?;
+        release.tell_events();
+        Ok(model_status(&model, now_ms))
+    }
+
+    fn set_healthy(&self, model: &str, healthy: bool) -> Result<ModelStatus, ControlError> {
+        let model = self.model(model)?;
+        model.set_healthy(healthy);
+        Ok(model_status(&model, self.clock().now_ms()))
     }
 
     fn rollouts(&self) -> Vec<RolloutStatus> {
@@ -113,6 +147,18 @@ impl Control for Gateway {
     }
 }
 
+impl Gateway {
+    fn model(&self, name: &str) -> Result<Arc<Model>, ControlError> {
+        self.plant()
+            .model(name)
+            .cloned()
+            .ok_or_else(|| ControlError::NotFound {
+                what: "model",
+                name: name.to_owned(),
+            })
+    }
+}
+
 fn model_status(model: &Model, now_ms: u64) -> ModelStatus {
     let traffic = model.traffic();
     let share = |release: &str| -> f64 {
@@ -129,6 +175,7 @@ fn model_status(model: &Model, now_ms: u64) -> ModelStatus {
     ModelStatus {
         name: model.name().to_string(),
         stable: traffic.stable.name().to_string(),
+        healthy: model.healthy(),
         releases: model
             .releases()
             .iter()
@@ -140,6 +187,11 @@ fn model_status(model: &Model, now_ms: u64) -> ModelStatus {
                     upstream_model: Some(spec.target.upstream_model.to_string()),
                     share_percent: share(&spec.name),
                     breaker: BreakerStatus::from(&release.breaker().metrics(now_ms)),
+                    load: LoadStatus {
+                        in_flight: release.gate().in_flight(),
+                        limit: release.gate().limit(),
+                        queued: release.gate().queued(),
+                    },
                 }
             })
             .collect(),

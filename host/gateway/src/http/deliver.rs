@@ -8,6 +8,7 @@ use super::body::Body;
 use super::respond::{self, EVENT_STREAM, JSON};
 use crate::config::{RouteKind, RulesBody};
 use crate::execute::{Answer, End, LastFailure, Passing, Run};
+use crate::gate::Busy;
 use crate::openai::ApiError;
 use crate::openai::rules::RulesAnswer;
 use crate::release::{NotNow, Release};
@@ -273,6 +274,7 @@ fn tell_operator(run: &Run, failure: &LastFailure) {
         LastFailure::NotNow(NotNow::Down) => ("down", "marked as down by an operator"),
         LastFailure::NotNow(NotNow::Breaker(_)) => ("breaker", "the breaker lets nothing pass"),
         LastFailure::NotNow(NotNow::RetryBudget) => ("retry-budget", "the budget is used up"),
+        LastFailure::NotNow(NotNow::Busy(_)) => ("busy", "as many calls as it may have"),
         LastFailure::NotNow(NotNow::TooSmall) => ("context-length", "no model has more room"),
         LastFailure::Deadline => ("deadline", "no step was left in time"),
         LastFailure::NotGoodEnough => ("escalated", "no answer was good enough"),
@@ -319,6 +321,24 @@ fn failed(failure: LastFailure) -> (RequestOutcome, Response<Body>) {
             };
             (outcome, response)
         }
+        LastFailure::NotNow(reason @ NotNow::Busy(Busy::OwnShare)) => (
+            RequestOutcome::Failed,
+            respond::error(
+                &ApiError::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "you have as many requests waiting as your share is",
+                )
+                .code("too_many_waiting"),
+                reason.retry_in(),
+            ),
+        ),
+        LastFailure::NotNow(reason @ NotNow::Busy(_)) => (
+            RequestOutcome::Failed,
+            respond::error(
+                &unavailable("the models of this route are busy", "busy"),
+                reason.retry_in(),
+            ),
+        ),
         LastFailure::NotNow(reason) => (
             RequestOutcome::Failed,
             respond::error(&no_model(), reason.retry_in()),

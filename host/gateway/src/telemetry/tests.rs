@@ -165,6 +165,15 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
     let telemetry = Telemetry::new();
     let first = Snapshot {
         breakers: vec![("m".into(), "r1".into(), BreakerState::ForcedOpen)],
+        loads: vec![(
+            "m".into(),
+            "r1".into(),
+            LoadStatus {
+                in_flight: 3,
+                limit: Some(20),
+                queued: 1,
+            },
+        )],
         rollout_shares: vec![("m".into(), 12.5)],
         policy_revisions: vec![("p".into(), 3)],
         policies_suspended: vec![("p".into(), true)],
@@ -176,6 +185,8 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
     let text = encoded(&telemetry, &first);
     for line in [
         "backstop_breaker_state{model=\"m\",release=\"r1\"} 3",
+        "backstop_release_load{model=\"m\",release=\"r1\",what=\"in-flight\"} 3",
+        "backstop_release_load{model=\"m\",release=\"r1\",what=\"limit\"} 20",
         "backstop_rollout_share{model=\"m\"} 12.5",
         "backstop_policy_revision{policy=\"p\"} 3",
         "backstop_policy_suspended{policy=\"p\"} 1",
@@ -192,7 +203,12 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
     has(&text, "backstop_reviews_pending{route=\"chat\"} 4");
     has(&text, "backstop_incidents_open{severity=\"error\"} 1");
     has(&text, "backstop_records_dropped_total 9");
-    for gone in ["breaker_state{", "rollout_share{", "policy_revision{"] {
+    for gone in [
+        "breaker_state{",
+        "release_load{",
+        "rollout_share{",
+        "policy_revision{",
+    ] {
         assert!(!text.contains(gone), "{gone} is still in\n{text}");
     }
 }

@@ -126,13 +126,13 @@ async fn when_everything_fails_the_caller_is_told_honestly() {
             assert_eq!(answer.header("retry-after"), Some("7"));
         }
     }
-    // The provider asked for peace and gets it, and the caller hears for how
-    // long.
+    // The provider asked for peace and gets it, and the caller hears when the
+    // first of the models may be back.
     let calls = backup.calls();
     let answer = gateway.chat("chat").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.code(), "no_model_available");
-    assert_eq!(answer.header("retry-after"), Some("7"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
     assert_eq!(backup.calls(), calls);
 }
 

@@ -12,6 +12,7 @@ mod faulty;
 mod held;
 mod kit;
 mod launching;
+mod limits;
 mod policies;
 mod probes;
 mod races;

@@ -25,6 +25,8 @@ async fn the_document_has_every_route_and_every_path_of_it_is_there() {
         "GET /admin/v1/requests",
         "GET /admin/v1/requests/{id}",
         "GET /admin/v1/models",
+        "POST /admin/v1/models/{model}/health",
+        "POST /admin/v1/models/{model}/releases/{release}/breaker",
         "GET /admin/v1/rollouts",
         "POST /admin/v1/rollouts/{model}/{command}",
         "GET /admin/v1/reviews",
@@ -46,6 +48,7 @@ async fn the_document_has_every_route_and_every_path_of_it_is_there() {
                 .replace("{name}", "n")
                 .replace("{id}", "1")
                 .replace("{model}", "m")
+                .replace("{release}", "r1")
                 .replace("{command}", "pause");
             let asked = request(&method, &filled).body(Body::empty()).unwrap();
             let (status, _, body) = kit.send(asked).await;
