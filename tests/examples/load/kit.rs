@@ -104,9 +104,13 @@ impl Connection {
             let body = body.collect().await?.to_bytes();
             Fallible::Ok(Response::from_parts(head, body))
         };
-        let response = tokio::time::timeout(ANSWER_WAIT_MAX, exchange)
+        tokio::time::timeout(ANSWER_WAIT_MAX, exchange)
             .await
-            .context("no answer")??;
+            .context("no answer")?
+    }
+
+    async fn send_well(&mut self, request: Request<Full<Bytes>>) -> Fallible<Response<Bytes>> {
+        let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
             let text = String::from_utf8_lossy(response.body());
             bail!("{}: {text}", response.status());
@@ -116,11 +120,12 @@ impl Connection {
 
     /// Asks a chat route; anything but status 200 is an error.
     pub(crate) async fn ask(&mut self, question: &Bytes) -> Fallible<Response<Bytes>> {
-        let request = Request::post("/v1/chat/completions")
-            .header("host", "localhost")
-            .header("content-type", "application/json")
-            .body(Full::new(question.clone()))?;
-        self.send(request).await
+        self.send_well(chat(question)?).await
+    }
+
+    /// The same, whatever the status.
+    pub(crate) async fn ask_any(&mut self, question: &Bytes) -> Fallible<Response<Bytes>> {
+        self.send(chat(question)?).await
     }
 
     /// What an operator asks of a policy: `action` is `activate` or
@@ -136,10 +141,17 @@ impl Connection {
             .header("content-type", "application/json")
             .header("authorization", format!("Bearer {TOKEN}"))
             .body(Full::new(body.to_string().into()))?;
-        let reply = self.send(request).await;
+        let reply = self.send_well(request).await;
         let reply = reply.with_context(|| format!("{action} `{policy}`"))?;
         Ok(serde_json::from_slice(reply.body())?)
     }
+}
+
+fn chat(question: &Bytes) -> Fallible<Request<Full<Bytes>>> {
+    Ok(Request::post("/v1/chat/completions")
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(question.clone()))?)
 }
 
 /// Where gateways run: threads apart from those of callers and models.

@@ -1,11 +1,12 @@
 //! Gateways under load, on real sockets: what a gateway adds to a request, what
-//! a swap of a policy does to traffic, and what a hostile policy does to its
-//! neighbours.
+//! a swap of a policy does to traffic, what a hostile policy does to its
+//! neighbours, and what becomes of more requests than a model can answer.
 //!
 //! ```sh
 //! cargo run --release -p backstop-tests --example load -- added
 //! cargo run --release -p backstop-tests --example load -- swaps
 //! cargo run --release -p backstop-tests --example load -- hostile
+//! cargo run --release -p backstop-tests --example load -- overload
 //! ```
 //!
 //! Run by hand: figures depend on the machine, and callers, models and gateway
@@ -19,6 +20,7 @@
 mod added;
 mod hostile;
 mod kit;
+mod overload;
 mod report;
 mod swaps;
 
@@ -44,6 +46,8 @@ enum What {
     Added(added::Options),
     /// Policies are swapped while callers ask at full speed.
     Swaps(swaps::Options),
+    /// A model is asked for four times what it can do.
+    Overload(overload::Options),
     /// Hostile policies are asked beside a well-behaved one.
     Hostile(hostile::Options),
 }
@@ -56,6 +60,7 @@ fn main() -> Fallible<ExitCode> {
         match args.what {
             What::Added(options) => added::run(options, &inside).await,
             What::Swaps(options) => swaps::run(options, &inside).await,
+            What::Overload(options) => overload::run(options, &inside).await,
             What::Hostile(options) => hostile::run(options, &inside).await,
         }
     })?;

@@ -121,7 +121,6 @@ impl Ask {
             } else {
                 None
             },
-            ..RequestFacts::default()
         });
         Ask {
             route,

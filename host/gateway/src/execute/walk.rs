@@ -341,7 +341,7 @@ impl<'a> Walk<'a> {
     /// Carries out the move that ended the run.
     async fn end(mut self, end: Move) -> End {
         match end {
-            Move::Deliver(id) => return self.deliver(id),
+            Move::Deliver(id) => self.deliver(id),
             Move::Rules { step } => match self.action(step) {
                 Some(Action::Rules(name)) => match self.run.ask.route.rules_position(name) {
                     Some(position) => End::Rules(position),

@@ -237,12 +237,10 @@ impl<'a> Chunk<'a> {
             chunk.has_content |= choice.text.is_some_and(|text| !is_nothing(text))
                 || choice.delta.as_ref().is_some_and(|delta| delta.has_content);
         }
-        if let Some(choice) = first(choices) {
-            if choice.index == 0 {
-                chunk.finish_reason = choice.finish_reason.map(|text| finish_reason(&text.0));
-                chunk.logprobs = choice.logprobs;
-                chunk.content = choice.delta.and_then(|delta| delta.content).or(choice.text);
-            }
+        if let Some(choice) = first(choices).filter(|choice| choice.index == 0) {
+            chunk.finish_reason = choice.finish_reason.map(|text| finish_reason(&text.0));
+            chunk.logprobs = choice.logprobs;
+            chunk.content = choice.delta.and_then(|delta| delta.content).or(choice.text);
         }
         Ok(chunk)
     }
