@@ -4,7 +4,7 @@
 use crate::clock::{Clock, millis};
 use crate::config::{Price, ProviderKind};
 use crate::execute::CallerKey;
-use crate::openai::ChatRequest;
+use crate::openai::{Api, OpenAiRequest};
 use crate::plant::Plant;
 use crate::release::Release;
 use crate::upstream::{Call, Complete, Path, Reply, Timeouts, Upstream};
@@ -126,12 +126,13 @@ impl Bound {
 /// How the body of a policy's call is sent to `release`. A chat request may
 /// leave out `model`, which is the host's to say.
 fn read(release: &Release, body: String) -> Result<(Path, Bytes), ModelError> {
-    let chat = |body: &str| ChatRequest::parse(body.as_bytes()).map(|chat| chat.layout);
+    let chat =
+        |body: &str| OpenAiRequest::parse(Api::Chat, body.as_bytes()).map(|chat| chat.layout);
     let invalid = |error: String| ModelError::Invalid(error);
     match release.provider() {
         ProviderKind::Json(_) => Ok((Path::Json, body.into())),
         ProviderKind::Simulated(_) => Ok(match chat(&body) {
-            Ok(layout) => (Path::Chat(layout), body.into()),
+            Ok(layout) => (Path::OpenAi(Api::Chat, layout), body.into()),
             Err(_) => (Path::Json, body.into()),
         }),
         ProviderKind::Openai(_) => {
@@ -148,7 +149,7 @@ fn read(release: &Release, body: String) -> Result<(Path, Bytes), ModelError> {
                 .or_insert_with(|| release.model().to_string().into());
             let body = document.to_string();
             let layout = chat(&body).map_err(|error| invalid(error.to_string()))?;
-            Ok((Path::Chat(layout), body.into()))
+            Ok((Path::OpenAi(Api::Chat, layout), body.into()))
         }
     }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context, Error};
 use backstop_gateway::config::{Config, ConfigError, RouteKind};
 use backstop_gateway::gateway::StartError;
 use backstop_gateway::launch::{LaunchError, LaunchOptions, Launched, Source, launch};
+use backstop_gateway::openai::Api;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `backstop serve`.
@@ -172,12 +173,17 @@ fn banner(launched: &Launched, config: Option<&Path>) -> Result<(), Failure> {
 /// A request to a route, to be pasted into a shell.
 fn curl(data: &str, kind: RouteKind, route: &str) -> String {
     let (path, body) = match kind {
-        RouteKind::Chat => (
-            "/v1/chat/completions".to_owned(),
-            format!(
-                r#"{{"model": "{route}", "messages": [{{"role": "user", "content": "Hello"}}]}}"#
-            ),
-        ),
+        RouteKind::OpenAi(api) => {
+            let fields = match api {
+                Api::Chat => r#""messages": [{"role": "user", "content": "Hello"}]"#,
+                Api::Completions => r#""prompt": "Hello""#,
+                Api::Embeddings | Api::Responses => r#""input": "Hello""#,
+            };
+            (
+                format!("/v1{}", api.path()),
+                format!(r#"{{"model": "{route}", {fields}}}"#),
+            )
+        }
         RouteKind::Json => (format!("/v1/predict/{route}"), "{}".to_owned()),
     };
     format!("curl -i http://{data}{path} -H 'content-type: application/json' -d '{body}'")
@@ -231,7 +237,8 @@ mod tests {
 
     #[test]
     fn what_is_to_be_pasted_is_one_shell_command_with_json() {
-        for kind in [RouteKind::Chat, RouteKind::Json] {
+        let kinds = Api::ALL.map(RouteKind::OpenAi);
+        for kind in kinds.into_iter().chain([RouteKind::Json]) {
             let line = curl("127.0.0.1:8080", kind, "chat");
             assert_eq!(line.matches('\'').count(), 4, "{line}");
             let body = line.split('\'').nth(3).unwrap();

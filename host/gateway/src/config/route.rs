@@ -6,7 +6,7 @@ use super::mistake::MistakeKind;
 use super::model::Model;
 use super::provider::ProviderKind;
 use super::retry::{self, Hedge, Retry};
-use super::rules::Rules;
+use super::rules::{Rules, RulesBody};
 use super::schema::{
     Collection, Default, Key, Kind, ROUTE_MODELS_MAX, ROUTE_RULES_MAX, Schema, TAGS_MAX,
     TEXT_BYTES_MAX, TIMEOUT_MS_MAX,
@@ -14,6 +14,7 @@ use super::schema::{
 use super::section::{Resolver, Section};
 use super::source::Place;
 use super::stream::{self, Stream};
+use crate::openai::Api;
 use backstop_core::fault::FailureClasses;
 use backstop_core::plan::{Action, CallStep, Plan, RaceStep, STAGGER_MS_MAX, STEPS_MAX, Step};
 use http::HeaderName;
@@ -71,8 +72,8 @@ pub struct Route {
 /// What a route speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteKind {
-    /// OpenAI's chat completions.
-    Chat,
+    /// An operation of OpenAI's API.
+    OpenAi(Api),
     /// Any JSON.
     Json,
 }
@@ -81,8 +82,16 @@ impl RouteKind {
     /// The word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
-            RouteKind::Chat => "chat",
+            RouteKind::OpenAi(api) => api.as_str(),
             RouteKind::Json => "json",
+        }
+    }
+
+    /// The operation of OpenAI's API that it is; none for JSON.
+    pub fn api(self) -> Option<Api> {
+        match self {
+            RouteKind::OpenAi(api) => Some(api),
+            RouteKind::Json => None,
         }
     }
 }
@@ -172,9 +181,10 @@ pub(super) static ROUTE: Schema = Schema {
     keys: &[
         Key {
             name: "kind",
-            kind: Kind::Choice(&["chat", "json"]),
+            kind: Kind::Choice(&["chat", "completions", "embeddings", "responses", "json"]),
             default: Default::Required,
-            about: "`chat` speaks OpenAI's chat completions, `json` any JSON.",
+            about: "`chat` speaks OpenAI's `/v1/chat/completions`, and `completions`, `embeddings` and \
+                `responses` what is at these paths of it; `json` any JSON.",
         },
         Key {
             name: "models",
@@ -310,9 +320,11 @@ pub(super) fn resolve(
     section: &Section<'_>,
     known: &Known<'_>,
 ) -> Route {
-    let kind = match section.text("kind").text {
-        "json" => RouteKind::Json,
-        _ => RouteKind::Chat,
+    let word = section.text("kind").text;
+    let api = Api::ALL.into_iter().find(|api| api.as_str() == word);
+    let kind = match (word, api) {
+        ("json", _) => RouteKind::Json,
+        (_, api) => RouteKind::OpenAi(api.unwrap_or(Api::Chat)),
     };
     let review = section.boolean("review");
     let model_names = section.texts("models");
@@ -320,7 +332,7 @@ pub(super) fn resolve(
         .iter()
         .filter_map(|text| known.models.get(text.text).cloned())
         .collect();
-    if matches!(section.text("kind").text, "json" | "chat") {
+    if word == "json" || api.is_some() {
         for text in &model_names {
             if let Some(model) = known.models.get(text.text) {
                 check_kinds(cx, section, kind, model, text.place);
@@ -332,6 +344,9 @@ pub(super) fn resolve(
         .iter()
         .filter_map(|text| known.rules.get(text.text).cloned())
         .collect();
+    if kind == RouteKind::OpenAi(Api::Embeddings) {
+        check_vectors(cx, section, &rules);
+    }
     let is_empty = |key| {
         section.node(key).is_none() || section.texts_if_set(key).is_some_and(|t| t.is_empty())
     };
@@ -381,6 +396,20 @@ pub(super) fn resolve(
     }
 }
 
+/// A text is no vector: rules of an embeddings route say the whole answer.
+fn check_vectors(cx: &mut Resolver<'_>, section: &Section<'_>, rules: &[Arc<Rules>]) {
+    let text = rules
+        .iter()
+        .find(|rules| matches!(rules.body, RulesBody::Text(_)));
+    if let Some(rules) = text {
+        let message = format!(
+            "`{}` is an embeddings route, but its rules `{}` are a text; say the whole answer in `json`",
+            section.path, rules.name
+        );
+        cx.note(MistakeKind::Conflict, section, "rules", message);
+    }
+}
+
 /// Every release of a model has to speak what the route speaks.
 fn check_kinds(
     cx: &mut Resolver<'_>,
@@ -392,7 +421,7 @@ fn check_kinds(
     for release in &model.releases {
         let provider = &release.target.provider;
         let fits = match provider.kind {
-            ProviderKind::Openai(_) => kind == RouteKind::Chat,
+            ProviderKind::Openai(_) => kind.api().is_some(),
             ProviderKind::Json(_) => kind == RouteKind::Json,
             ProviderKind::Simulated(_) => true,
         };

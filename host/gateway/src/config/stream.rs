@@ -81,7 +81,8 @@ pub(super) static STREAM: Schema = Schema {
             kind: Kind::Choice(&["error", "restart"]),
             default: Default::Text("error"),
             about: "What follows when a stream is cut that its caller has begun to see: an error \
-                    in band, or `restart_text` and the answer of the plan's next step.",
+                    in band, or `restart_text` and the answer of the plan's next step. \
+                    Responses cannot begin anew and end with the error.",
         },
         Key {
             name: "restart_text",

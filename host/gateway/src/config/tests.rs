@@ -3,6 +3,7 @@
 
 use super::schema::{Kind, ROOT, Schema};
 use super::*;
+use crate::openai::Api;
 use backstop::PolicyOptions;
 use backstop_core::breaker::BreakerConfig;
 use backstop_core::input::{Candidate, RequestFacts};
@@ -19,7 +20,7 @@ const FULL: &str = include_str!("../../tests/config/valid/full.toml");
 #[test]
 fn the_embedded_configuration_is_complete() {
     let config = Config::builtin().unwrap();
-    assert_eq!(config.routes["chat"].kind, RouteKind::Chat);
+    assert_eq!(config.routes["chat"].kind, RouteKind::OpenAi(Api::Chat));
     assert_eq!(config.routes["fraud-score"].kind, RouteKind::Json);
     let components: BTreeSet<_> = config
         .policies

@@ -101,7 +101,7 @@ impl Passing {
         tell_operator(&run, &lease, &failure, restarts);
         if !restarts {
             run.outcome(RequestOutcome::Cut);
-            return Some(deliver::in_band(&failure));
+            return Some(deliver::in_band(&run, &failure, watch.facts().events));
         }
         drop(lease);
         self.rest = Rest::Resuming(Box::pin(async move {
@@ -136,7 +136,7 @@ impl Passing {
             }
             other => {
                 out.clear();
-                out.extend_from_slice(&deliver::in_band_end(&other));
+                out.extend_from_slice(&deliver::in_band_end(&run, &other));
                 run.outcome(RequestOutcome::Cut);
                 self.rest = Rest::Over;
             }

@@ -9,8 +9,8 @@ use super::respond::{self, EVENT_STREAM, JSON};
 use crate::config::{RouteKind, RulesBody};
 use crate::execute::{Answer, End, LastFailure, Passing, Run};
 use crate::gate::Busy;
-use crate::openai::ApiError;
 use crate::openai::rules::RulesAnswer;
+use crate::openai::{Api, ApiError};
 use crate::release::{NotNow, Release};
 use crate::store::StoreError;
 use crate::telemetry::{RequestOutcome, ServedBy};
@@ -126,22 +126,29 @@ pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
     }
 }
 
-/// The event that ends a stream that broke off: an error, and no `[DONE]`.
-pub(crate) fn in_band(failure: &Failure) -> Bytes {
-    ApiError::from_failure(failure).to_event()
+/// The event that ends a stream that broke off after `position` events: an
+/// error, and no end.
+pub(crate) fn in_band(run: &Run, failure: &Failure, position: u64) -> Bytes {
+    ApiError::from_failure(failure).to_event(api(run), position)
+}
+
+/// What the caller reads: a stream of a JSON route is a chat's.
+fn api(run: &Run) -> Api {
+    run.ask.route.kind().api().unwrap_or(Api::Chat)
 }
 
 /// The same for a plan that went on after a stream was cut and came to `end`.
-pub(crate) fn in_band_end(end: &End) -> Bytes {
-    match end {
-        End::Failed(LastFailure::Failed(failure)) => in_band(failure),
-        End::Failed(LastFailure::NotNow(_)) => no_model().to_event(),
+pub(crate) fn in_band_end(run: &Run, end: &End) -> Bytes {
+    let error = match end {
+        End::Failed(LastFailure::Failed(failure)) => ApiError::from_failure(failure),
+        End::Failed(LastFailure::NotNow(_)) => no_model(),
         _ => unavailable(
             "the answer was interrupted and no other could be given",
             "interrupted",
-        )
-        .to_event(),
-    }
+        ),
+    };
+    // Only streams of chunks are resumed, which do not count their events.
+    error.to_event(api(run), 0)
 }
 
 fn rules_text(body: &RulesBody) -> Cow<'_, str> {
@@ -156,6 +163,7 @@ pub(crate) fn rules_events(run: &Run, position: usize) -> Bytes {
     let rules = &run.ask.route.spec().rules[position];
     let id = format!("rules-{:016x}", fastrand::u64(..));
     let answer = RulesAnswer {
+        api: api(run),
         id: &id,
         created_s: run.gateway.clock().now_ms() / 1_000,
         model: &rules.name,
@@ -206,15 +214,16 @@ fn rules(run: &Run, position: usize) -> Response<Body> {
     let status = StatusCode::from_u16(rules.status).unwrap_or(StatusCode::OK);
     let text = &*rules_text(&rules.body);
     let mut response = match (run.ask.route.kind(), &rules.body) {
-        (RouteKind::Json, RulesBody::Json(_)) => {
+        (RouteKind::Json | RouteKind::OpenAi(Api::Embeddings), RulesBody::Json(_)) => {
             respond::json_bytes(status, Bytes::copy_from_slice(text.as_bytes()))
         }
         (RouteKind::Json, RulesBody::Text(_)) => {
             respond::json(status, &serde_json::json!({ "answer": text }))
         }
-        (RouteKind::Chat, _) => {
+        (RouteKind::OpenAi(api), _) => {
             let id = format!("rules-{:016x}", fastrand::u64(..));
             let answer = RulesAnswer {
+                api,
                 id: &id,
                 created_s: run.gateway.clock().now_ms() / 1_000,
                 model: &rules.name,
@@ -226,7 +235,7 @@ fn rules(run: &Run, position: usize) -> Response<Body> {
                 response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
                 response
             } else {
-                respond::json_bytes(status, answer.to_completion())
+                respond::json_bytes(status, answer.to_whole())
             }
         }
     };

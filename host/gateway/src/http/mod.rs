@@ -2,14 +2,14 @@
 //!
 //! [`handle`] serves one request. It loads the running state once, finds what
 //! is asked for and hands over to one module per surface, in reading order:
-//! [`chat`], [`predict`], [`decide`], [`models`]. Nothing in here calls a
+//! [`mod@openai`], [`predict`], [`decide`], [`models`]. Nothing in here calls a
 //! model; that is the business of `execute`.
 
 pub(crate) mod body;
-mod chat;
 mod decide;
 pub(crate) mod deliver;
 mod models;
+mod openai;
 mod predict;
 mod question;
 pub(crate) mod respond;
@@ -17,7 +17,7 @@ pub(crate) mod respond;
 use crate::config::RouteKind;
 use crate::execute;
 use crate::gateway::Gateway;
-use crate::openai::ApiError;
+use crate::openai::{Api, ApiError};
 use crate::plant::Plant;
 use body::{Body, ReadError};
 use bytes::Bytes;
@@ -40,11 +40,14 @@ const NEAR_MAX: usize = 3;
 /// an answer.
 pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Response<Body> {
     let arrived = Instant::now();
-    let served = match request.uri().path() {
-        "/v1/chat/completions" => match allow(&request, Method::POST) {
-            Ok(()) => chat::serve(gateway, request).await,
+    if let Some(api) = Api::at(request.uri().path()) {
+        let served = match allow(&request, Method::POST) {
+            Ok(()) => openai::serve(gateway, request, api).await,
             Err(refusal) => Err(refusal),
-        },
+        };
+        return served.unwrap_or_else(|refusal| execute::refuse(gateway, arrived, *refusal));
+    }
+    let served = match request.uri().path() {
         "/v1/models" => allow(&request, Method::GET).map(|()| models::list(&gateway.plant())),
         path if path.starts_with(PREDICT) => match allow(&request, Method::POST) {
             Ok(()) => predict::serve(gateway, request).await,
@@ -59,8 +62,8 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
         path => Err(ApiError::new(
             StatusCode::NOT_FOUND,
             format!(
-                "no such path `{}`: the data plane serves /v1/chat/completions, /v1/models, \
-                     /v1/predict/{{route}} and /v1/decide/{{point}}",
+                "no such path `{}`: the data plane serves /v1/chat/completions, /v1/completions, \
+                 /v1/embeddings, /v1/responses, /v1/models, /v1/predict/{{route}} and /v1/decide/{{point}}",
                 backstop_core::text::cut(path, 100)
             ),
         )
@@ -122,7 +125,7 @@ fn unknown_route(plant: &Plant, asked: &str, kind: RouteKind) -> ApiError {
     let asked = backstop_core::text::cut(asked, 100);
     if let Some(other) = plant.route(asked) {
         let place = match other.kind() {
-            RouteKind::Chat => "/v1/chat/completions".to_owned(),
+            RouteKind::OpenAi(api) => format!("/v1{}", api.path()),
             RouteKind::Json => format!("{PREDICT}{asked}"),
         };
         return ApiError::new(
@@ -151,7 +154,7 @@ fn unknown_route(plant: &Plant, asked: &str, kind: RouteKind) -> ApiError {
     ApiError::new(StatusCode::NOT_FOUND, message)
         .code("model_not_found")
         .param(match kind {
-            RouteKind::Chat => "model",
+            RouteKind::OpenAi(_) => "model",
             RouteKind::Json => "route",
         })
 }

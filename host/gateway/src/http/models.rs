@@ -4,6 +4,7 @@ use super::respond;
 use super::{Served, unknown_route};
 use crate::config::RouteKind;
 use crate::http::body::Body;
+use crate::openai::Api;
 use crate::plant::{Plant, Route};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -33,11 +34,11 @@ impl<'a> Model<'a> {
     }
 }
 
-/// All chat routes, by name.
+/// All routes that speak OpenAI's API, by name.
 pub(super) fn list(plant: &Plant) -> Response<Body> {
     let data = plant
         .routes()
-        .filter(|route| route.kind() == RouteKind::Chat)
+        .filter(|route| route.kind().api().is_some())
         .map(|route| Model::of(plant, route))
         .collect();
     respond::json(
@@ -49,14 +50,14 @@ pub(super) fn list(plant: &Plant) -> Response<Body> {
     )
 }
 
-/// One chat route.
+/// One of these routes.
 ///
 /// # Errors
 ///
 /// An answer that offers near names.
 pub(super) fn one(plant: &Plant, name: &str) -> Served {
-    match plant.route(name).filter(|r| r.kind() == RouteKind::Chat) {
+    match plant.route(name).filter(|r| r.kind().api().is_some()) {
         Some(route) => Ok(respond::json(StatusCode::OK, &Model::of(plant, route))),
-        None => Err(unknown_route(plant, name, RouteKind::Chat).into()),
+        None => Err(unknown_route(plant, name, RouteKind::OpenAi(Api::Chat)).into()),
     }
 }

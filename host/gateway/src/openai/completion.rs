@@ -1,5 +1,5 @@
-//! Chat answers as the gateway reads them: whole completions and the chunks of
-//! a stream.
+//! Completions of chats and texts as the gateway reads them: whole ones and
+//! the chunks of a stream.
 //!
 //! Views borrow from the body and skip what they do not know. Parts that only
 //! inform (usage, log-probabilities) are read leniently: a provider with an
@@ -27,15 +27,15 @@ pub struct Completion {
     pub usage: Option<Usage>,
 }
 
-/// Why a body with a good status is no completion.
+/// Why a body with a good status is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum CompletionError {
     /// Not JSON, or not this shape.
-    #[error("the answer is no chat completion: {0}")]
+    #[error("the answer does not have the shape of its API: {0}")]
     Invalid(serde_json::Error),
-    /// An object without a choice.
-    #[error("the answer is no chat completion: it has no choice")]
-    NoChoice,
+    /// An object without what makes it an answer.
+    #[error("the answer does not have the shape of its API: it has no {0}")]
+    Missing(&'static str),
     /// An error object under a good status.
     #[error("the answer holds an error: {0}")]
     Error(UpstreamError),
@@ -57,12 +57,13 @@ pub struct Chunk<'a> {
     pub served_model: Option<Cow<'a, str>>,
     /// Token counts; the chunk before `[DONE]` may have them.
     pub usage: Option<Usage>,
-    content: Option<&'a RawValue>,
-    logprobs: Option<&'a RawValue>,
+    pub(super) content: Option<&'a RawValue>,
+    pub(super) logprobs: Option<&'a RawValue>,
 }
 
+/// A JSON text, borrowed where it has no escapes.
 #[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct CompletionView<'a> {
@@ -127,7 +128,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for DeltaView<'a> {
 }
 
 /// True for values that show nothing to anybody.
-fn is_nothing(value: &RawValue) -> bool {
+pub(super) fn is_nothing(value: &RawValue) -> bool {
     matches!(value.get(), "null" | "\"\"" | "[]" | "{}")
 }
 
@@ -139,8 +140,8 @@ struct LogprobsView {
 }
 
 #[derive(Deserialize)]
-struct TokenView {
-    logprob: f64,
+pub(super) struct TokenView {
+    pub(super) logprob: f64,
 }
 
 /// The contract's word for a provider's reason.
@@ -155,8 +156,17 @@ pub fn finish_reason(text: &str) -> FinishReason {
 }
 
 fn add_logprobs(raw: Option<&RawValue>, to: &mut Logprobs) {
-    let view = raw.and_then(|raw| serde_json::from_str::<LogprobsView>(raw.get()).ok());
-    let Some(view) = view else { return };
+    let Some(raw) = raw else { return };
+    // Responses have the list itself.
+    let view = if raw.get().starts_with('[') {
+        serde_json::from_str(raw.get()).map(|tokens| LogprobsView {
+            content: Some(tokens),
+            token_logprobs: None,
+        })
+    } else {
+        serde_json::from_str(raw.get())
+    };
+    let Ok(view) = view else { return };
     if let Some(tokens) = view.content {
         for token in tokens {
             to.push(token.logprob, TOKEN_LOGPROBS_MAX);
@@ -169,7 +179,7 @@ fn add_logprobs(raw: Option<&RawValue>, to: &mut Logprobs) {
     }
 }
 
-fn usage(raw: Option<&RawValue>) -> Option<Usage> {
+pub(super) fn usage(raw: Option<&RawValue>) -> Option<Usage> {
     serde_json::from_str(raw?.get()).ok()
 }
 
@@ -196,7 +206,7 @@ impl Completion {
         }
         let choice = choice
             .filter(|choice| choice.message.is_some() || choice.text.is_some())
-            .ok_or(CompletionError::NoChoice)?;
+            .ok_or(CompletionError::Missing("choice"))?;
         let mut logprobs = Logprobs::default();
         add_logprobs(choice.logprobs, &mut logprobs);
         Ok(Completion {
@@ -289,7 +299,7 @@ mod tests {
     #[test]
     fn what_is_no_completion_is_named() {
         for (body, error) in [
-            ("<html>", "no chat completion: expected value"),
+            ("<html>", "shape of its API: expected value"),
             ("{}", "has no choice"),
             (r#"{"choices":[]}"#, "has no choice"),
             (r#"{"choices":[{"index":0}]}"#, "has no choice"),

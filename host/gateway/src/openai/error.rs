@@ -5,6 +5,8 @@
 //! gateway and never holds an upstream's address or words; those are for the
 //! operator ([`Failure::detail`]) or are relayed as a whole ([`Failure::relay`]).
 
+use super::Api;
+use super::responses::write::named;
 use crate::upstream::Failure;
 use backstop_core::fault::FailureClass;
 use backstop_core::text::sanitize;
@@ -111,9 +113,19 @@ impl ApiError {
         out.freeze()
     }
 
-    /// The envelope as an event of a stream. Nothing follows it: a stream
-    /// that failed has no `[DONE]`.
-    pub fn to_event(&self) -> Bytes {
+    /// The error as an event of a stream of `api` in which `position` events
+    /// came before. Nothing follows it: a stream that failed has no end.
+    pub fn to_event(&self, api: Api, position: u64) -> Bytes {
+        if api == Api::Responses {
+            let event = serde_json::json!({
+                "type": "error",
+                "code": self.code,
+                "message": self.message,
+                "param": self.param,
+                "sequence_number": position,
+            });
+            return named("error", &event);
+        }
         let mut out = BytesMut::with_capacity(192);
         out.put_slice(b"data: ");
         self.write(&mut out);
@@ -135,8 +147,8 @@ impl ApiError {
     }
 }
 
-impl From<super::ChatRequestError> for ApiError {
-    fn from(error: super::ChatRequestError) -> Self {
+impl From<super::RequestError> for ApiError {
+    fn from(error: super::RequestError) -> Self {
         let api = ApiError::new(StatusCode::BAD_REQUEST, error.to_string());
         match error.param() {
             Some(param) => api.param(param),
@@ -246,7 +258,7 @@ mod tests {
             r#"{"error":{"message":"no \"route\"","type":"invalid_request_error","param":null,"code":null}}"#
         );
         assert_eq!(
-            error.code("c").param("p").to_event(),
+            error.code("c").param("p").to_event(Api::Chat, 3),
             "data: {\"error\":{\"message\":\"no \\\"route\\\"\",\"type\":\"invalid_request_error\",\"param\":\"p\",\"code\":\"c\"}}\n\n"
         );
     }

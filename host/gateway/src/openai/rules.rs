@@ -3,13 +3,18 @@
 //! A caller that can read a model's answer can read these without knowing that
 //! no model was asked; `model` and the `x-backstop-step` header say so.
 
+use super::Api;
+use super::responses::write;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
-/// A rules answer to one chat request.
+/// A rules answer to one request.
 #[derive(Debug, Clone, Copy)]
 pub struct RulesAnswer<'a> {
-    /// Unique per answer, without the prefix `chatcmpl-`.
+    /// What was asked for. Embeddings have no text to be answered with, and
+    /// are answered as chats.
+    pub api: Api,
+    /// Unique per answer, without the API's prefix.
     pub id: &'a str,
     /// Seconds since the Unix epoch.
     pub created_s: u64,
@@ -35,7 +40,7 @@ struct Usage {
 
 #[derive(Serialize)]
 struct Document<'a, C> {
-    id: Id<'a>,
+    id: String,
     object: &'static str,
     created: u64,
     model: &'a str,
@@ -44,14 +49,6 @@ struct Document<'a, C> {
     /// they were not.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
-}
-
-struct Id<'a>(&'a str);
-
-impl Serialize for Id<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("chatcmpl-{}", self.0))
-    }
 }
 
 #[derive(Serialize)]
@@ -67,6 +64,26 @@ struct Message<'a> {
     role: &'static str,
     content: &'a str,
     refusal: Option<()>,
+}
+
+/// A choice of a completion of a text, whole or a piece of it.
+#[derive(Serialize)]
+struct TextChoice<'a> {
+    text: &'a str,
+    index: u32,
+    logprobs: Option<()>,
+    finish_reason: Option<&'static str>,
+}
+
+impl<'a> TextChoice<'a> {
+    fn new(text: &'a str, finish_reason: Option<&'static str>) -> Self {
+        TextChoice {
+            text,
+            index: 0,
+            logprobs: None,
+            finish_reason,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -86,8 +103,18 @@ struct Delta<'a> {
 }
 
 impl RulesAnswer<'_> {
-    /// A whole chat completion.
-    pub fn to_completion(&self) -> Bytes {
+    /// A whole answer.
+    pub fn to_whole(&self) -> Bytes {
+        match self.api {
+            Api::Responses => return self.response().whole(),
+            Api::Completions => {
+                let mut out = BytesMut::with_capacity(self.text.len() + 512);
+                let choice = TextChoice::new(self.text, Some("stop"));
+                self.write(&mut out, "text_completion", &[choice], Some(Some(NO_USAGE)));
+                return out.freeze();
+            }
+            Api::Chat | Api::Embeddings => {}
+        }
         let mut out = BytesMut::with_capacity(self.text.len() + 512);
         let choice = Choice {
             index: 0,
@@ -103,11 +130,41 @@ impl RulesAnswer<'_> {
         out.freeze()
     }
 
-    /// All events of a stream: role, text, finish, the counts when
-    /// `include_usage`, and `[DONE]`.
+    fn response(&self) -> write::Answer {
+        write::Answer {
+            id: self.id.to_owned(),
+            created_s: self.created_s,
+            model: self.model.to_owned(),
+            pieces: vec![self.text.to_owned()],
+            logprobs: None,
+            tokens: 0,
+        }
+    }
+
+    /// All events of a stream: for chat the role, the text, the finish, the
+    /// counts when `include_usage`, and `[DONE]`.
     pub fn to_events(&self, include_usage: bool) -> Bytes {
+        if self.api == Api::Responses {
+            return self.response().events();
+        }
         let mut out = BytesMut::with_capacity(self.text.len() + 1536);
         let usage = include_usage.then_some(None);
+        if self.api == Api::Completions {
+            for (text, finish_reason) in [(self.text, None), ("", Some("stop"))] {
+                let choice = TextChoice::new(text, finish_reason);
+                self.event(&mut out, &[choice], usage);
+            }
+        } else {
+            self.deltas(&mut out, usage);
+        }
+        if include_usage {
+            self.event::<ChunkChoice<'_>>(&mut out, &[], Some(Some(NO_USAGE)));
+        }
+        out.put_slice(b"data: [DONE]\n\n");
+        out.freeze()
+    }
+
+    fn deltas(&self, out: &mut BytesMut, usage: Option<Option<Usage>>) {
         let deltas = [
             (Some("assistant"), Some(""), None),
             (None, Some(self.text), None),
@@ -120,18 +177,17 @@ impl RulesAnswer<'_> {
                 logprobs: None,
                 finish_reason,
             };
-            self.event(&mut out, &[choice], usage);
+            self.event(out, &[choice], usage);
         }
-        if include_usage {
-            self.event::<ChunkChoice<'_>>(&mut out, &[], Some(Some(NO_USAGE)));
-        }
-        out.put_slice(b"data: [DONE]\n\n");
-        out.freeze()
     }
 
     fn event<C: Serialize>(&self, out: &mut BytesMut, choices: &[C], usage: Option<Option<Usage>>) {
         out.put_slice(b"data: ");
-        self.write(out, "chat.completion.chunk", choices, usage);
+        let object = match self.api {
+            Api::Completions => "text_completion",
+            _ => "chat.completion.chunk",
+        };
+        self.write(out, object, choices, usage);
         out.put_slice(b"\n\n");
     }
 
@@ -142,8 +198,12 @@ impl RulesAnswer<'_> {
         choices: &[C],
         usage: Option<Option<Usage>>,
     ) {
+        let prefix = match self.api {
+            Api::Completions => "cmpl",
+            _ => "chatcmpl",
+        };
         let document = Document {
-            id: Id(self.id),
+            id: format!("{prefix}-{}", self.id),
             object,
             created: self.created_s,
             model: self.model,
@@ -164,6 +224,7 @@ mod tests {
     use serde_json::{Value, json};
 
     const ANSWER: RulesAnswer<'_> = RulesAnswer {
+        api: Api::Chat,
         id: "7",
         created_s: 1_700_000_000,
         model: "sorry",
@@ -172,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_whole_answer_reads_as_a_completion() {
-        let body = ANSWER.to_completion();
+        let body = ANSWER.to_whole();
         let read = Completion::parse(&body).unwrap();
         assert_eq!(read.finish_reason, Some(FinishReason::Stop));
         assert_eq!(read.served_model.as_deref(), Some("sorry"));
@@ -181,6 +242,34 @@ mod tests {
         assert_eq!(value["choices"][0]["logprobs"], Value::Null);
         assert_eq!(value["id"], "chatcmpl-7");
         assert_eq!(value["usage"]["total_tokens"], 0);
+    }
+
+    #[test]
+    fn each_api_reads_its_own_answer() {
+        let text = RulesAnswer {
+            api: Api::Completions,
+            ..ANSWER
+        };
+        let value: Value = serde_json::from_slice(&text.to_whole()).unwrap();
+        assert_eq!(value["object"], "text_completion");
+        assert_eq!(value["id"], "cmpl-7");
+        assert_eq!(value["choices"][0]["text"], "try \"later\"");
+        let stream = text.to_events(true);
+        let data: Vec<_> = events(&stream).map(|event| event.data.unwrap()).collect();
+        assert_eq!(data.len(), 4, "text, finish, counts, end");
+        let first: Value = serde_json::from_slice(&data[0]).unwrap();
+        assert_eq!(first["choices"][0]["text"], "try \"later\"");
+        assert_eq!(&*data[3], b"[DONE]");
+
+        let response = RulesAnswer {
+            api: Api::Responses,
+            ..ANSWER
+        };
+        let value: Value = serde_json::from_slice(&response.to_whole()).unwrap();
+        assert_eq!(value["output"][0]["content"][0]["text"], "try \"later\"");
+        let stream = response.to_events(false);
+        let last = events(&stream).last().unwrap();
+        assert_eq!(last.name, Some(&b"response.completed"[..]));
     }
 
     #[test]

@@ -9,11 +9,12 @@ use super::source::Source;
 use super::stream::{Deadlines, EventStream};
 use super::target::{Endpoint, ReadingOptions, Server};
 use super::types::{Call, Complete, Extracted, Failure, Path, Reply, StreamReply};
-use crate::openai::ChatRequest;
+use crate::openai::{Api, OpenAiRequest};
 use crate::trail::{TRACEPARENT, TRACESTATE};
 use backstop_core::fault::FailureClass;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use std::future::poll_fn;
@@ -52,13 +53,16 @@ async fn open(
     match &call.target.endpoint {
         Endpoint::OpenAi {
             server,
+            paths,
             model_json,
             request_logprobs,
         } => {
-            let body = chat_body(call, model_json.as_deref(), *request_logprobs)?;
-            exchange(server, body, call, deadlines).await
+            let (api, body) = openai_body(call, model_json.as_deref(), *request_logprobs)?;
+            exchange(server, paths.of(api), body, call, deadlines).await
         }
-        Endpoint::Json(server) => exchange(server, call.body.clone(), call, deadlines).await,
+        Endpoint::Json(server) => {
+            exchange(server, &server.path, call.body.clone(), call, deadlines).await
+        }
         Endpoint::Simulated {
             simulated,
             served_model,
@@ -69,34 +73,36 @@ async fn open(
     }
 }
 
-fn chat_body(
+fn openai_body(
     call: &Call,
     model_json: Option<&str>,
     request_logprobs: bool,
-) -> Result<Bytes, Failure> {
+) -> Result<(Api, Bytes), Failure> {
     let no_request = |error: String| Failure::new(FailureClass::ClientFault, error);
-    let layout = match call.path {
-        Path::Chat(layout) => layout,
+    let (api, layout) = match call.path {
+        Path::OpenAi(api, layout) => (api, layout),
         Path::Json => {
-            ChatRequest::parse(&call.body)
-                .map_err(|error| no_request(error.to_string()))?
-                .layout
+            let request = OpenAiRequest::parse(Api::Chat, &call.body)
+                .map_err(|error| no_request(error.to_string()))?;
+            (Api::Chat, request.layout)
         }
     };
     layout
         .rewrite(&call.body, model_json, request_logprobs)
+        .map(|body| (api, body))
         .ok_or_else(|| no_request("the layout belongs to another body".to_owned()))
 }
 
 async fn exchange(
     server: &Server,
+    path: &PathAndQuery,
     body: Bytes,
     call: &Call,
     deadlines: &Deadlines,
 ) -> Result<(StatusCode, HeaderMap, Source), Failure> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = server.path.clone().into();
+    *request.uri_mut() = path.clone().into();
     let mut headers = server.headers.clone();
     if call.stream {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
@@ -216,7 +222,7 @@ async fn read_body(
 fn read(call: &Call, body: &[u8]) -> Result<Extracted, ReadError> {
     let reading = &call.target.reading;
     match (kind(call), &call.target.endpoint) {
-        (Kind::Chat, _) => extract::chat(body, reading),
+        (Kind::OpenAi(api), _) => extract::openai(api, body, reading),
         // A simulated prediction is read without configuration.
         (Kind::Json, Endpoint::Simulated { .. }) if !reading.any() => {
             let pointer = |at: &str| Some(at.to_owned());
@@ -254,13 +260,15 @@ async fn stream(
     {
         // It may be an error in disguise, which says more than its type.
         let body = read_body(call, status, source, &deadlines).await?;
-        return Err(match extract::chat(&body, &ReadingOptions::default()) {
-            Err(ReadError::Error(error)) => in_band_failure(status, &error),
-            _ => {
-                let text = format!("a stream was asked for, the answer is {other:?}");
-                Failure::new(FailureClass::Malformed, text).with_status(status)
-            }
-        });
+        return Err(
+            match extract::openai(Api::Chat, &body, &ReadingOptions::default()) {
+                Err(ReadError::Error(error)) => in_band_failure(status, &error),
+                _ => {
+                    let text = format!("a stream was asked for, the answer is {other:?}");
+                    Failure::new(FailureClass::Malformed, text).with_status(status)
+                }
+            },
+        );
     }
     let mut events = EventStream::new(
         source,
@@ -293,7 +301,10 @@ fn is_event_stream(content_type: &[u8]) -> bool {
 /// both.
 fn kind(call: &Call) -> Kind {
     match (&call.target.endpoint, call.path) {
-        (Endpoint::OpenAi { .. }, _) | (Endpoint::Simulated { .. }, Path::Chat(_)) => Kind::Chat,
+        (Endpoint::OpenAi { .. } | Endpoint::Simulated { .. }, Path::OpenAi(api, _)) => {
+            Kind::OpenAi(api)
+        }
+        (Endpoint::OpenAi { .. }, Path::Json) => Kind::OpenAi(Api::Chat),
         (Endpoint::Json(_), _) | (Endpoint::Simulated { .. }, Path::Json) => Kind::Json,
     }
 }

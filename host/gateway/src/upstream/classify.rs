@@ -32,6 +32,7 @@ use super::headers::relayable;
 use super::retry_after::{rate_limit_reset, retry_after};
 use super::types::{Failure, Relay};
 use crate::chain::chain;
+use crate::openai::Api;
 use crate::openai::error::UpstreamError;
 use backstop_core::fault::FailureClass;
 use bytes::Bytes;
@@ -43,7 +44,7 @@ use std::time::SystemTime;
 /// What kind of target answered; the meaning of 404 hangs on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    Chat,
+    OpenAi(Api),
     Json,
 }
 
@@ -137,7 +138,7 @@ pub(super) fn class_of(status: StatusCode, error: &UpstreamError, kind: Kind) ->
             }
             match code {
                 401..=403 => F::Auth,
-                404 | 405 | 410 if kind == Kind::Chat => F::ServerError,
+                404 | 405 | 410 if matches!(kind, Kind::OpenAi(_)) => F::ServerError,
                 _ if has_code(error, MISSING_CODES) => F::ServerError,
                 408 => F::TimeoutTotal,
                 429 => F::RateLimit,
@@ -306,7 +307,11 @@ mod tests {
             (529, F::Overload, F::Overload),
         ] {
             for body in ["", "<html>no</html>", "{}", r#"{"error":{"message":"no"}}"#] {
-                assert_eq!(classify(status, Kind::Chat, body), chat, "{status} {body}");
+                assert_eq!(
+                    classify(status, Kind::OpenAi(Api::Chat), body),
+                    chat,
+                    "{status} {body}"
+                );
                 assert_eq!(classify(status, Kind::Json, body), json, "{status} {body}");
             }
         }
@@ -323,12 +328,16 @@ mod tests {
         ] {
             for status in [400, 413, 422] {
                 assert_eq!(
-                    classify(status, Kind::Chat, body),
+                    classify(status, Kind::OpenAi(Api::Chat), body),
                     F::ContextLength,
                     "{body}"
                 );
             }
-            assert_eq!(classify(500, Kind::Chat, body), F::ServerError, "{body}");
+            assert_eq!(
+                classify(500, Kind::OpenAi(Api::Chat), body),
+                F::ServerError,
+                "{body}"
+            );
         }
     }
 
@@ -341,7 +350,7 @@ mod tests {
         ] {
             for status in [400, 403, 422] {
                 assert_eq!(
-                    classify(status, Kind::Chat, body),
+                    classify(status, Kind::OpenAi(Api::Chat), body),
                     F::ContentPolicy,
                     "{body}"
                 );
@@ -352,16 +361,16 @@ mod tests {
     #[test]
     fn used_up_money_is_no_rate_limit() {
         let quota = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
-        assert_eq!(classify(429, Kind::Chat, quota), F::Auth);
+        assert_eq!(classify(429, Kind::OpenAi(Api::Chat), quota), F::Auth);
         let google = r#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#;
-        assert_eq!(classify(400, Kind::Chat, google), F::Auth);
+        assert_eq!(classify(400, Kind::OpenAi(Api::Chat), google), F::Auth);
     }
 
     #[test]
     fn a_model_that_is_not_deployed_is_not_the_callers_fault() {
         let body =
             r#"{"error":{"message":"The model `x` does not exist","code":"model_not_found"}}"#;
-        assert_eq!(classify(404, Kind::Chat, body), F::ServerError);
+        assert_eq!(classify(404, Kind::OpenAi(Api::Chat), body), F::ServerError);
         assert_eq!(classify(400, Kind::Json, body), F::ServerError);
     }
 

@@ -9,6 +9,7 @@ use super::types::Path;
 use crate::openai::completion::{Chunk, CompletionError};
 use crate::openai::error::UpstreamError;
 use crate::openai::sse::Event;
+use crate::openai::{Api, responses};
 use bytes::Bytes;
 
 /// What the end of a chat stream looks like.
@@ -17,8 +18,10 @@ const DONE: &[u8] = b"[DONE]";
 /// The API whose events a stream has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// OpenAI's chat completions: chunks, then `[DONE]`.
+    /// OpenAI's completions of chats and texts: chunks, then `[DONE]`.
     Chat,
+    /// OpenAI's responses: typed events, of which one is the last.
+    Responses,
 }
 
 /// What an event with data is.
@@ -26,6 +29,8 @@ pub(super) enum Dialect {
 pub(super) enum Part<'a> {
     /// The end: nothing of the answer follows.
     Done,
+    /// The end, which says something of the answer.
+    Last(Chunk<'a>),
     /// A part of the answer, or something beside it.
     Chunk(Chunk<'a>),
 }
@@ -34,7 +39,8 @@ impl Dialect {
     /// The dialect of answers to requests of `path`.
     pub(super) fn of(path: Path) -> Self {
         match path {
-            Path::Chat(_) | Path::Json => Dialect::Chat,
+            Path::OpenAi(Api::Responses, _) => Dialect::Responses,
+            Path::OpenAi(..) | Path::Json => Dialect::Chat,
         }
     }
 
@@ -58,6 +64,10 @@ impl Dialect {
                 }
                 Chunk::parse(data).map(Part::Chunk)
             }
+            Dialect::Responses => match responses::event(data)? {
+                (chunk, true) => Ok(Part::Last(chunk)),
+                (chunk, false) => Ok(Part::Chunk(chunk)),
+            },
         }
     }
 
@@ -66,6 +76,8 @@ impl Dialect {
     pub(super) fn end(self) -> Bytes {
         match self {
             Dialect::Chat => Bytes::from_static(b"data: [DONE]\n\n"),
+            // Only its last event makes an answer whole.
+            Dialect::Responses => Bytes::new(),
         }
     }
 }

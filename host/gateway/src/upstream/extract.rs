@@ -5,6 +5,7 @@ use super::target::ReadingOptions;
 use super::types::{Extracted, SCORES_MAX};
 use crate::openai::completion::{Completion, CompletionError};
 use crate::openai::error::UpstreamError;
+use crate::openai::{Api, embeddings, responses};
 use backstop_core::input::Score;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -29,9 +30,17 @@ impl From<CompletionError> for ReadError {
     }
 }
 
-/// Reads a whole chat completion.
-pub(super) fn chat(body: &[u8], reading: &ReadingOptions) -> Result<Extracted, ReadError> {
-    let completion = Completion::parse(body)?;
+/// Reads a whole answer of `api`.
+pub(super) fn openai(
+    api: Api,
+    body: &[u8],
+    reading: &ReadingOptions,
+) -> Result<Extracted, ReadError> {
+    let completion = match api {
+        Api::Chat | Api::Completions => Completion::parse(body)?,
+        Api::Embeddings => embeddings::parse(body)?,
+        Api::Responses => responses::parse(body)?,
+    };
     let mut facts = if reading.any() {
         json(body, reading)?
     } else {
@@ -186,12 +195,22 @@ mod tests {
                 r#"{{"choices":[{{"message":{{}},"logprobs":{logprobs}}}],"meta":{{"confidence":0.25}}}}"#
             )
         };
-        let said = chat(body("null").as_bytes(), &reading).unwrap();
+        let said = openai(Api::Chat, body("null").as_bytes(), &reading).unwrap();
         assert_eq!(said.confidence, Some(0.25));
-        let done = chat(body(r#"{"content":[{"logprob":0}]}"#).as_bytes(), &reading).unwrap();
+        let done = openai(
+            Api::Chat,
+            body(r#"{"content":[{"logprob":0}]}"#).as_bytes(),
+            &reading,
+        )
+        .unwrap();
         assert_eq!(done.confidence, Some(1.0));
         assert_eq!(done.token_logprobs, [0.0]);
-        let none = chat(body("null").as_bytes(), &ReadingOptions::default()).unwrap();
+        let none = openai(
+            Api::Chat,
+            body("null").as_bytes(),
+            &ReadingOptions::default(),
+        )
+        .unwrap();
         assert_eq!(none.confidence, None);
     }
 }

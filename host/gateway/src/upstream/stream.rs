@@ -135,7 +135,7 @@ pub struct StreamFacts {
     /// True when the finish reason of each choice that began, or the end, has
     /// passed.
     pub complete: bool,
-    /// True when `[DONE]` has passed.
+    /// True when the API's end has passed.
     pub done: bool,
     /// True when nothing more will come.
     pub ended: bool,
@@ -381,7 +381,12 @@ impl EventStream {
                 continue;
             };
             let failure = match self.dialect.read(&event, data) {
-                Ok(Part::Done) => {
+                Ok(part @ (Part::Done | Part::Last(_))) => {
+                    if let Part::Last(chunk) = part {
+                        seen.events += 1;
+                        self.begun = true;
+                        seen.note(&chunk);
+                    }
                     seen.done = true;
                     return Inspected {
                         passes: event.end,

@@ -7,6 +7,7 @@
 
 use super::client::{Origin, OriginError};
 use super::simulated::Simulated;
+use crate::openai::Api;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -38,7 +39,7 @@ pub struct TargetOptions {
 pub enum EndpointOptions {
     /// An OpenAI-compatible server.
     OpenAi {
-        /// Up to and including `/v1`; `/chat/completions` is added. A query
+        /// Up to and including `/v1`; the operation's path is added. A query
         /// is kept behind it.
         base_url: String,
         /// Sent as a bearer token.
@@ -179,6 +180,7 @@ pub struct Target {
 pub(super) enum Endpoint {
     OpenAi {
         server: Server,
+        paths: Paths,
         model_json: Option<String>,
         request_logprobs: bool,
     },
@@ -187,6 +189,24 @@ pub(super) enum Endpoint {
         simulated: Arc<Simulated>,
         served_model: String,
     },
+}
+
+/// Where on a server each operation of OpenAI's API is, by its number.
+pub(super) struct Paths([PathAndQuery; Api::ALL.len()]);
+
+impl Paths {
+    pub(super) fn of(&self, api: Api) -> &PathAndQuery {
+        &self.0[api as usize]
+    }
+}
+
+impl std::fmt::Debug for Paths {
+    /// Leaves out what may be secret: the query.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.0.iter().map(PathAndQuery::path))
+            .finish()
+    }
 }
 
 /// A place on a server, with all that is sent there each time.
@@ -245,7 +265,8 @@ impl Target {
                 upstream_model,
                 request_logprobs,
             } => Endpoint::OpenAi {
-                server: server(&base_url, "/chat/completions", api_key, headers, origin)?,
+                server: server(&base_url, "", api_key, headers, origin)?,
+                paths: paths(&base_url)?,
                 model_json: upstream_model
                     .map(|model| serde_json::Value::String(model).to_string()),
                 request_logprobs,
@@ -273,20 +294,23 @@ impl Target {
     }
 }
 
-fn server(
-    base_url: &str,
-    path: &str,
-    api_key: Option<String>,
-    headers: Vec<(String, String)>,
-    origin: impl Fn(&Uri) -> Result<Arc<Origin>, OriginError>,
-) -> Result<Server, TargetError> {
-    let base_error = || TargetError::BaseUrl(without_secrets(base_url));
-    let uri: Uri = base_url.parse().map_err(|_| base_error())?;
-    let authority = uri.authority().ok_or_else(base_error)?;
-    if authority.as_str().contains('@') {
-        return Err(TargetError::Credentials);
+fn base_error(base_url: &str) -> TargetError {
+    TargetError::BaseUrl(without_secrets(base_url))
+}
+
+/// Where each operation of OpenAI's API is.
+fn paths(base_url: &str) -> Result<Paths, TargetError> {
+    let uri: Uri = base_url.parse().map_err(|_| base_error(base_url))?;
+    let mut paths = Api::ALL.map(|_| PathAndQuery::from_static("/"));
+    for api in Api::ALL {
+        paths[api as usize] = full_path(&uri, api.path()).ok_or_else(|| base_error(base_url))?;
     }
-    let base_path = uri.path().trim_end_matches('/');
+    Ok(Paths(paths))
+}
+
+/// `path` below `base`, with the query of both.
+fn full_path(base: &Uri, path: &str) -> Option<PathAndQuery> {
+    let base_path = base.path().trim_end_matches('/');
     let slash = if path.is_empty() || path.starts_with('/') {
         ""
     } else {
@@ -296,10 +320,27 @@ fn server(
     if full.is_empty() {
         full.push('/');
     }
-    if let Some(query) = uri.query() {
+    if let Some(query) = base.query() {
         full.push(if full.contains('?') { '&' } else { '?' });
         full.push_str(query);
     }
+    full.parse().ok()
+}
+
+fn server(
+    base_url: &str,
+    path: &str,
+    api_key: Option<String>,
+    headers: Vec<(String, String)>,
+    origin: impl Fn(&Uri) -> Result<Arc<Origin>, OriginError>,
+) -> Result<Server, TargetError> {
+    let base_error = || base_error(base_url);
+    let uri: Uri = base_url.parse().map_err(|_| base_error())?;
+    let authority = uri.authority().ok_or_else(base_error)?;
+    if authority.as_str().contains('@') {
+        return Err(TargetError::Credentials);
+    }
+    let path = full_path(&uri, path).ok_or_else(base_error)?;
     let mut map = HeaderMap::with_capacity(8);
     let host = HeaderValue::from_str(authority.as_str()).map_err(|_| base_error())?;
     map.insert(HOST, host);
@@ -323,7 +364,7 @@ fn server(
     }
     Ok(Server {
         origin: origin(&uri)?,
-        path: full.parse().map_err(|_| base_error())?,
+        path,
         headers: map,
     })
 }

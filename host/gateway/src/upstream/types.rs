@@ -8,7 +8,7 @@
 
 use super::stream::Watch;
 use super::target::Target;
-use crate::openai::ChatLayout;
+use crate::openai::{Api, RequestLayout};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::{FinishReason, Score};
 use bytes::Bytes;
@@ -33,8 +33,8 @@ pub struct Call {
     pub path: Path,
     /// The caller's request body, untouched.
     pub body: Bytes,
-    /// True when the answer is to come as server-sent events. For chat this
-    /// must be what the body says ([`crate::openai::ChatRequest::stream`]).
+    /// True when the answer is to come as server-sent events. For OpenAI this
+    /// must be what the body says ([`crate::openai::OpenAiRequest::stream`]).
     pub stream: bool,
     /// How long each phase may take.
     pub timeouts: Timeouts,
@@ -57,10 +57,10 @@ pub struct TraceHeaders {
 /// What kind of request a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
-    /// A chat completion request. The layout, found once by
-    /// [`crate::openai::ChatRequest::parse`], says where the model's name
+    /// A request of OpenAI's API. The layout, found once by
+    /// [`crate::openai::OpenAiRequest::parse`], says where the model's name
     /// stands, so that each attempt can replace it without parsing again.
-    Chat(ChatLayout),
+    OpenAi(Api, RequestLayout),
     /// Any JSON document.
     Json,
 }
@@ -69,7 +69,7 @@ impl Path {
     /// What is asked for, in OpenTelemetry's words where it has one.
     pub fn operation(&self) -> &'static str {
         match self {
-            Path::Chat(_) => "chat",
+            Path::OpenAi(api, _) => api.operation(),
             Path::Json => "predict",
         }
     }
@@ -171,14 +171,14 @@ pub struct Extracted {
     pub usage: Option<Usage>,
 }
 
-/// Token counts of a chat answer.
+/// Token counts of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 pub struct Usage {
-    /// Tokens of the request.
-    #[serde(default)]
+    /// Tokens of the request; `input_tokens` in responses.
+    #[serde(default, alias = "input_tokens")]
     pub prompt_tokens: u64,
-    /// Tokens of the answer.
-    #[serde(default)]
+    /// Tokens of the answer; `output_tokens` in responses.
+    #[serde(default, alias = "output_tokens")]
     pub completion_tokens: u64,
     /// Both together.
     #[serde(default)]

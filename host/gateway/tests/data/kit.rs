@@ -52,6 +52,8 @@ pub(crate) enum Says {
     Sure(&'static [&'static str], f64),
     /// A stream that breaks off after these tokens.
     CutStream(&'static [&'static str]),
+    /// These events as they stand, and the end of the body.
+    Events(&'static str),
 }
 
 /// A fake model on a real socket.
@@ -64,6 +66,8 @@ pub(crate) struct Model {
     heard: Arc<Mutex<Bytes>>,
     /// The headers of the last request.
     headers: Arc<Mutex<HeaderMap>>,
+    /// The path of the last request.
+    path: Arc<Mutex<String>>,
 }
 
 type ModelBody = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -77,6 +81,7 @@ impl Model {
             calls: Arc::default(),
             heard: Arc::default(),
             headers: Arc::default(),
+            path: Arc::default(),
         };
         let serving = model.clone();
         tokio::spawn(async move {
@@ -115,6 +120,16 @@ impl Model {
         serde_json::from_slice(&self.heard.lock()).unwrap()
     }
 
+    /// The path of the last request, with its query.
+    pub(crate) fn heard_path(&self) -> String {
+        self.path.lock().clone()
+    }
+
+    /// The body of the last request as it came.
+    pub(crate) fn heard_text(&self) -> String {
+        String::from_utf8(self.heard.lock().to_vec()).unwrap()
+    }
+
     /// A header of the last request.
     pub(crate) fn heard_header(&self, name: &str) -> Option<String> {
         let headers = self.headers.lock();
@@ -126,6 +141,7 @@ impl Model {
         request: Request<Incoming>,
     ) -> Result<Response<ModelBody>, std::io::Error> {
         *self.headers.lock() = request.headers().clone();
+        *self.path.lock() = request.uri().to_string();
         let body = request
             .into_body()
             .collect()
@@ -150,6 +166,7 @@ impl Model {
             Says::Error(status, body) => (status, "application/json", body.to_owned()),
             Says::Hang => std::future::pending().await,
             Says::Reset => return Err(std::io::Error::other("reset")),
+            Says::Events(events) => (200, "text/event-stream", events.to_owned()),
             Says::Html => (200, "text/html", "<html>sorry</html>".to_owned()),
             Says::Stream(tokens, gate) => return Ok(stream(tokens, gate, true, None)),
             Says::Sure(tokens, sure) => return Ok(stream(tokens, None, true, Some(sure))),

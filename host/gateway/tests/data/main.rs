@@ -6,6 +6,7 @@
     reason = "a test whose ground gives way should stop there"
 )]
 
+mod apis;
 mod connections;
 mod fallback;
 mod faulty;

@@ -1,5 +1,8 @@
 //! The bytes that a simulated model answers.
 
+use crate::openai::Api;
+use crate::openai::responses::write;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::{BufMut, Bytes, BytesMut};
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -54,8 +57,11 @@ pub(super) fn words(text: Option<&str>, count: u32, rng: &mut Rng) -> Vec<String
     }
 }
 
-/// One answer to a chat request, whole or event by event.
-pub(super) struct ChatAnswer {
+/// One answer that is a text, whole or event by event.
+pub(super) struct TextAnswer {
+    /// Which it answers; not embeddings.
+    pub(super) api: Api,
+    /// Unique, without the API's prefix.
     pub(super) id: String,
     pub(super) created_s: u64,
     pub(super) model: String,
@@ -65,7 +71,7 @@ pub(super) struct ChatAnswer {
     pub(super) logprobs: bool,
 }
 
-impl ChatAnswer {
+impl TextAnswer {
     /// Log-probabilities differ from word to word, in pairs that cancel out,
     /// so that their mean is the logarithm of the confidence.
     fn logprob(&self, word: usize) -> f64 {
@@ -81,6 +87,21 @@ impl ChatAnswer {
     fn logprobs(&self, words: std::ops::Range<usize>) -> Value {
         if !self.logprobs {
             return Value::Null;
+        }
+        if self.api == Api::Completions {
+            let before: usize = self.words[..words.start].iter().map(String::len).sum();
+            let offsets = self.words[words.clone()].iter().scan(before, |at, word| {
+                let offset = *at;
+                *at += word.len();
+                Some(offset)
+            });
+            let logprobs: Vec<f64> = words.clone().map(|word| self.logprob(word)).collect();
+            return json!({
+                "tokens": self.words[words.clone()],
+                "token_logprobs": logprobs,
+                "top_logprobs": null,
+                "text_offset": offsets.collect::<Vec<usize>>(),
+            });
         }
         let tokens: Vec<Value> = words.map(|word| self.token(word)).collect();
         json!({"content": tokens, "refusal": null})
@@ -104,23 +125,54 @@ impl ChatAnswer {
         })
     }
 
+    fn response(&self) -> write::Answer {
+        let logprobs = || (0..self.words.len()).map(|word| self.logprob(word));
+        write::Answer {
+            id: self.id.clone(),
+            created_s: self.created_s,
+            model: self.model.clone(),
+            pieces: self.words.clone(),
+            logprobs: self.logprobs.then(|| logprobs().collect()),
+            tokens: self.words.len() as u64,
+        }
+    }
+
+    fn full_id(&self) -> String {
+        let prefix = if self.api == Api::Completions {
+            "cmpl"
+        } else {
+            "chatcmpl"
+        };
+        format!("{prefix}-{}", self.id)
+    }
+
     /// The whole answer.
-    pub(super) fn completion(&self) -> Bytes {
+    pub(super) fn whole(&self) -> Bytes {
+        if self.api == Api::Responses {
+            return self.response().whole();
+        }
+        let text = self.words.concat();
+        let mut choice = json!({
+            "index": 0,
+            "logprobs": self.logprobs(0..self.words.len()),
+            "finish_reason": "stop",
+        });
+        if self.api == Api::Completions {
+            choice["text"] = json!(text);
+        } else {
+            choice["message"] = json!({"role": "assistant", "content": text, "refusal": null});
+        }
+        let object = if self.api == Api::Completions {
+            "text_completion"
+        } else {
+            "chat.completion"
+        };
         let document = json!({
-            "id": self.id,
-            "object": "chat.completion",
+            "id": self.full_id(),
+            "object": object,
             "created": self.created_s,
             "model": self.model,
-            "choices": [{
-                "index": 0,
-                "message": {
-                    "role": "assistant",
-                    "content": self.words.concat(),
-                    "refusal": null,
-                },
-                "logprobs": self.logprobs(0..self.words.len()),
-                "finish_reason": "stop",
-            }],
+            "choices": [choice],
             "usage": self.usage(),
         });
         Bytes::from(document.to_string())
@@ -129,6 +181,9 @@ impl ChatAnswer {
     /// Event `position` of the stream: the role, the words, the finish, the
     /// counts when they were asked for, `[DONE]`, and then none.
     pub(super) fn event(&self, position: usize) -> Option<Bytes> {
+        if self.api == Api::Responses {
+            return self.response().event(position);
+        }
         let words = self.words.len();
         if position == 0 {
             return Some(self.chunk(
@@ -152,19 +207,27 @@ impl ChatAnswer {
     }
 
     fn chunk(&self, delta: Value, logprobs: Value, finish_reason: Value) -> Bytes {
-        let choice = json!([{
+        let mut choice = json!({
             "index": 0,
-            "delta": delta,
             "logprobs": logprobs,
             "finish_reason": finish_reason,
-        }]);
-        self.document(choice, Value::Null)
+        });
+        if self.api == Api::Completions {
+            choice["text"] = delta.get("content").cloned().unwrap_or_else(|| json!(""));
+        } else {
+            choice["delta"] = delta;
+        }
+        self.document(json!([choice]), Value::Null)
     }
 
     fn document(&self, choices: Value, usage: Value) -> Bytes {
         let mut document = json!({
-            "id": self.id,
-            "object": "chat.completion.chunk",
+            "id": self.full_id(),
+            "object": if self.api == Api::Completions {
+                "text_completion"
+            } else {
+                "chat.completion.chunk"
+            },
             "created": self.created_s,
             "model": self.model,
             "choices": choices,
@@ -179,6 +242,53 @@ impl ChatAnswer {
         event.put_slice(b"\n\n");
         event.freeze()
     }
+}
+
+/// Numbers of a made-up vector.
+const DIMENSIONS: usize = 8;
+/// Most vectors of one answer, as OpenAI takes inputs.
+const INPUTS_MAX: usize = 2048;
+
+/// Vectors for the inputs of `body`: the same for the same input, in the form
+/// that was asked for.
+pub(super) fn embeddings(model: &str, body: &[u8]) -> Bytes {
+    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let inputs = match &request["input"] {
+        Value::Array(items) if !items.iter().all(Value::is_number) => &items[..],
+        one => std::slice::from_ref(one),
+    };
+    let base64 = request["encoding_format"] == "base64";
+    let data: Vec<Value> = inputs
+        .iter()
+        .take(INPUTS_MAX)
+        .enumerate()
+        .map(|(index, input)| {
+            let vector = vector(&input.to_string());
+            let embedding = if base64 {
+                let bytes: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+                json!(BASE64_STANDARD.encode(bytes))
+            } else {
+                json!(vector)
+            };
+            json!({"object": "embedding", "index": index, "embedding": embedding})
+        })
+        .collect();
+    let document = json!({
+        "object": "list",
+        "data": data,
+        "model": model,
+        "usage": {"prompt_tokens": 0, "total_tokens": 0},
+    });
+    Bytes::from(document.to_string())
+}
+
+/// A vector that depends on nothing but `text`.
+fn vector(text: &str) -> [f32; DIMENSIONS] {
+    let seed = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut rng = Rng::with_seed(seed);
+    std::array::from_fn(|_| rng.f32() * 2.0 - 1.0)
 }
 
 /// A prediction: the label with its confidence, the others share the rest.
@@ -212,7 +322,8 @@ mod tests {
     #[test]
     fn an_answer_has_the_confidence_that_was_asked_for() {
         for count in [1, 2, 7, 12] {
-            let answer = ChatAnswer {
+            let answer = TextAnswer {
+                api: Api::Chat,
                 id: "x".into(),
                 created_s: 1,
                 model: "m".into(),
@@ -221,7 +332,7 @@ mod tests {
                 include_usage: false,
                 logprobs: true,
             };
-            let read = Completion::parse(&answer.completion()).unwrap();
+            let read = Completion::parse(&answer.whole()).unwrap();
             let confidence = read.logprobs.confidence().unwrap();
             assert!((confidence - 0.61).abs() < 1e-9, "{count}: {confidence}");
         }

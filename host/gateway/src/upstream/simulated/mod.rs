@@ -13,11 +13,11 @@ mod script;
 
 pub use script::{Behaviour, Change, Fault, SimulatedOptions};
 
-use self::answer::{ChatAnswer, prediction};
+use self::answer::{TextAnswer, prediction};
 use super::client::ExchangeError;
 use super::source::Source;
 use super::types::Path;
-use crate::openai::{ApiError, ChatRequest};
+use crate::openai::{Api, ApiError, OpenAiRequest};
 use bytes::Bytes;
 use fastrand::Rng;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -190,7 +190,11 @@ impl Simulated {
                 );
                 whole(StatusCode::OK, "application/json", answer)
             }
-            Path::Chat(_) => self.chat(served_model, body, stream, draw),
+            Path::OpenAi(Api::Embeddings, _) => {
+                let answer = answer::embeddings(served_model, body);
+                whole(StatusCode::OK, "application/json", answer)
+            }
+            Path::OpenAi(api, _) => self.text(api, served_model, body, stream, draw),
         };
         if let Source::Simulated(pieces) = &mut response.2 {
             pieces.cut = cut;
@@ -198,22 +202,24 @@ impl Simulated {
         Ok(response)
     }
 
-    fn chat(
+    fn text(
         &self,
+        api: Api,
         served_model: &str,
         body: &Bytes,
         stream: bool,
         mut draw: Draw,
     ) -> (StatusCode, HeaderMap, Source) {
-        let request = match ChatRequest::parse(body) {
+        let request = match OpenAiRequest::parse(api, body) {
             Ok(request) => request,
             Err(error) => {
                 let body = ApiError::from(error).to_json();
                 return whole(StatusCode::BAD_REQUEST, "application/json", body);
             }
         };
-        let answer = ChatAnswer {
-            id: format!("chatcmpl-sim-{:x}-{}", self.options.seed, draw.number),
+        let answer = TextAnswer {
+            api,
+            id: format!("sim-{:x}-{}", self.options.seed, draw.number),
             created_s: now_s(),
             model: served_model.to_owned(),
             words: answer::words(
@@ -229,14 +235,14 @@ impl Simulated {
         if !stream {
             // The whole takes as long as its tokens would.
             let wait = interval * u32::try_from(answer.words.len()).unwrap_or(u32::MAX);
-            let mut response = whole(StatusCode::OK, "application/json", answer.completion());
+            let mut response = whole(StatusCode::OK, "application/json", answer.whole());
             if let Source::Simulated(pieces) = &mut response.2 {
                 pieces.wait_first = wait;
             }
             return response;
         }
         let pieces = Pieces {
-            from: From::Chat(Box::new(answer), 0),
+            from: From::Text(Box::new(answer), 0),
             interval,
             ..Pieces::default()
         };
@@ -314,7 +320,7 @@ pub(super) struct Pieces {
 
 enum From {
     Whole(Option<Bytes>),
-    Chat(Box<ChatAnswer>, usize),
+    Text(Box<TextAnswer>, usize),
 }
 
 impl Default for From {
@@ -331,7 +337,7 @@ impl Pieces {
         let wait = match self.given {
             0 => self.wait_first,
             // The role and the first word come together.
-            1 if matches!(self.from, From::Chat(..)) => Duration::ZERO,
+            1 if matches!(self.from, From::Text(..)) => Duration::ZERO,
             _ => self.interval,
         };
         if !wait.is_zero() {
@@ -344,8 +350,8 @@ impl Pieces {
         match &mut self.from {
             From::Whole(_) if self.cut => broken(),
             From::Whole(body) => Poll::Ready(body.take().map(Ok)),
-            From::Chat(answer, next) if self.cut && *next > answer.words.len() / 2 => broken(),
-            From::Chat(answer, next) => {
+            From::Text(answer, next) if self.cut && *next > answer.words.len() / 2 => broken(),
+            From::Text(answer, next) => {
                 let event = answer.event(*next);
                 *next += 1;
                 Poll::Ready(event.map(Ok))

@@ -11,7 +11,7 @@ mod simulated;
 mod stream;
 
 use super::*;
-use crate::openai::ChatRequest;
+use crate::openai::{Api, OpenAiRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use std::time::Duration;
@@ -71,7 +71,10 @@ fn chat(target: &Arc<Target>, stream: bool, timeouts: Timeouts) -> Call {
     let body = Bytes::from(body);
     Call {
         target: Arc::clone(target),
-        path: Path::Chat(ChatRequest::parse(&body).unwrap().layout),
+        path: Path::OpenAi(
+            Api::Chat,
+            OpenAiRequest::parse(Api::Chat, &body).unwrap().layout,
+        ),
         body,
         stream,
         timeouts,

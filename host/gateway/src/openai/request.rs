@@ -1,61 +1,68 @@
-//! The chat completion request: a borrowed view, and edits in place.
+//! A request of OpenAI's API: a borrowed view, and edits in place.
 //!
 //! A body is parsed once, when it arrives. What each attempt needs to change
 //! it (the model's name, perhaps `logprobs`) is kept as byte positions in a
-//! [`ChatLayout`], so unknown fields, field order and number formats reach the
+//! [`RequestLayout`], so unknown fields, field order and number formats reach the
 //! upstream exactly as the caller wrote them.
 
+use super::Api;
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 
-/// What the gateway reads of a chat completion request.
+/// What the gateway reads of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatRequest<'a> {
+pub struct OpenAiRequest<'a> {
     /// `model`: the name of a route.
     pub model: Cow<'a, str>,
-    /// `stream`.
+    /// `stream`; never for an operation that does not stream.
     pub stream: bool,
     /// `stream_options.include_usage`.
     pub include_usage: bool,
     /// Where the fields stand that an attempt may change.
-    pub layout: ChatLayout,
+    pub layout: RequestLayout,
 }
 
-/// Byte positions in a chat completion request. They belong to the body that
+/// Byte positions in a request. They belong to the body that
 /// they were found in; used on another one, the edits are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ChatLayout {
+pub struct RequestLayout {
     body_len: usize,
     /// Position after the `{` of the document.
     fields_start: usize,
     model_start: usize,
     model_end: usize,
-    has_logprobs: bool,
+    /// What asks for log-probabilities, where the caller says nothing of them.
+    logprobs: &'static str,
 }
 
-/// Why a body is no chat completion request. The texts are for the caller.
+/// Why a body is no request. The texts are for the caller.
 #[derive(Debug, thiserror::Error)]
-pub enum ChatRequestError {
+pub enum RequestError {
     /// The body is not UTF-8.
     #[error("the request body is not valid UTF-8")]
     NotUtf8,
     /// The body is not JSON, or a field has the wrong type.
-    #[error("the request body is not a valid chat completion request: {0}")]
-    Invalid(serde_json::Error),
+    #[error("the request body is not a valid {}: {error}", .api.request_name())]
+    Invalid {
+        /// What was asked for.
+        api: Api,
+        /// What is wrong with it.
+        error: serde_json::Error,
+    },
     /// There is no `model`.
     #[error("the request has no `model`; name a route of this gateway")]
     NoModel,
 }
 
-impl ChatRequestError {
+impl RequestError {
     /// The field that is wrong, for the `param` of the error envelope.
     pub fn param(&self) -> Option<&'static str> {
         match self {
-            ChatRequestError::NoModel => Some("model"),
-            ChatRequestError::NotUtf8 | ChatRequestError::Invalid(_) => None,
+            RequestError::NoModel => Some("model"),
+            RequestError::NotUtf8 | RequestError::Invalid { .. } => None,
         }
     }
 }
@@ -78,6 +85,8 @@ struct Fields<'a> {
     stream_options: Option<StreamOptions>,
     #[serde(default)]
     logprobs: Present,
+    #[serde(default)]
+    include: Present,
 }
 
 #[derive(Deserialize)]
@@ -88,42 +97,51 @@ struct StreamOptions {
 #[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> ChatRequest<'a> {
-    /// Reads `body`.
+impl<'a> OpenAiRequest<'a> {
+    /// Reads `body`, a request of `api`.
     ///
     /// # Errors
     ///
     /// The body is not a JSON object with a text `model`, a field that the
     /// gateway reads has the wrong type, or one of them is there twice.
-    pub fn parse(body: &'a [u8]) -> Result<Self, ChatRequestError> {
-        let text = std::str::from_utf8(body).map_err(|_| ChatRequestError::NotUtf8)?;
-        let fields: Fields<'a> = serde_json::from_str(text).map_err(ChatRequestError::Invalid)?;
-        let raw = fields.model.ok_or(ChatRequestError::NoModel)?.get();
-        let Name(model) = serde_json::from_str(raw).map_err(ChatRequestError::Invalid)?;
+    pub fn parse(api: Api, body: &'a [u8]) -> Result<Self, RequestError> {
+        let text = std::str::from_utf8(body).map_err(|_| RequestError::NotUtf8)?;
+        let invalid = |error| RequestError::Invalid { api, error };
+        let fields: Fields<'a> = serde_json::from_str(text).map_err(invalid)?;
+        let raw = fields.model.ok_or(RequestError::NoModel)?.get();
+        let Name(model) = serde_json::from_str(raw).map_err(invalid)?;
         // `raw` is a slice of `text`, so the difference is its position.
         let model_start = raw.as_ptr().addr() - text.as_ptr().addr();
-        let fields_start = memchr::memchr(b'{', body).ok_or(ChatRequestError::NoModel)? + 1;
-        Ok(ChatRequest {
+        let fields_start = memchr::memchr(b'{', body).ok_or(RequestError::NoModel)? + 1;
+        let says_logprobs = match api {
+            Api::Responses => fields.include.0,
+            _ => fields.logprobs.0,
+        };
+        Ok(OpenAiRequest {
             model,
-            stream: fields.stream.unwrap_or(false),
+            stream: api.streams() && fields.stream.unwrap_or(false),
             include_usage: fields
                 .stream_options
                 .and_then(|options| options.include_usage)
                 .unwrap_or(false),
-            layout: ChatLayout {
+            layout: RequestLayout {
                 body_len: body.len(),
                 fields_start,
                 model_start,
                 model_end: model_start + raw.len(),
-                has_logprobs: fields.logprobs.0,
+                logprobs: if says_logprobs {
+                    ""
+                } else {
+                    api.logprobs_json()
+                },
             },
         })
     }
 }
 
-impl ChatLayout {
-    /// `body` with `model_json` (a JSON text) as its model, and with
-    /// `"logprobs":true` when `request_logprobs` is set and the caller did not
+impl RequestLayout {
+    /// `body` with `model_json` (a JSON text) as its model, and asking for
+    /// log-probabilities when `request_logprobs` is set and the caller did not
     /// say anything about them. Without a change, `body` itself.
     ///
     /// None when the layout was found in another body.
@@ -136,8 +154,8 @@ impl ChatLayout {
         if body.len() != self.body_len {
             return None;
         }
-        let logprobs: &[u8] = if request_logprobs && !self.has_logprobs {
-            b"\"logprobs\":true,"
+        let logprobs = if request_logprobs {
+            self.logprobs.as_bytes()
         } else {
             b""
         };
@@ -162,7 +180,9 @@ mod tests {
     use super::*;
 
     fn edit(body: &'static str, model: Option<&str>, logprobs: bool) -> String {
-        let layout = ChatRequest::parse(body.as_bytes()).unwrap().layout;
+        let layout = OpenAiRequest::parse(Api::Chat, body.as_bytes())
+            .unwrap()
+            .layout;
         let edited = layout.rewrite(&Bytes::from_static(body.as_bytes()), model, logprobs);
         String::from_utf8(edited.unwrap().to_vec()).unwrap()
     }
@@ -194,30 +214,68 @@ mod tests {
     }
 
     #[test]
+    fn each_operation_asks_for_logprobs_in_its_own_words() {
+        for (api, silent, asked) in [
+            (
+                Api::Completions,
+                r#"{"model":"a"}"#,
+                r#"{"logprobs":1,"model":"a"}"#,
+            ),
+            (
+                Api::Responses,
+                r#"{"model":"a"}"#,
+                r#"{"include":["message.output_text.logprobs"],"model":"a"}"#,
+            ),
+            (
+                Api::Responses,
+                r#"{"model":"a","include":[]}"#,
+                r#"{"model":"a","include":[]}"#,
+            ),
+            (Api::Embeddings, r#"{"model":"a"}"#, r#"{"model":"a"}"#),
+        ] {
+            let layout = OpenAiRequest::parse(api, silent.as_bytes()).unwrap().layout;
+            let edited = layout.rewrite(&Bytes::from_static(silent.as_bytes()), None, true);
+            assert_eq!(edited.unwrap(), asked, "{api:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_stream_is_not_asked_for_a_stream() {
+        let body = br#"{"model":"a","stream":true}"#;
+        assert!(!OpenAiRequest::parse(Api::Embeddings, body).unwrap().stream);
+        assert!(OpenAiRequest::parse(Api::Responses, body).unwrap().stream);
+    }
+
+    #[test]
     fn a_body_without_a_change_is_not_copied() {
         let body = Bytes::from_static(br#"{"model":"a"}"#);
-        let layout = ChatRequest::parse(&body).unwrap().layout;
+        let layout = OpenAiRequest::parse(Api::Chat, &body).unwrap().layout;
         let same = layout.rewrite(&body, Some("\"a\""), false).unwrap();
         assert_eq!(same.as_ptr(), body.as_ptr());
     }
 
     #[test]
     fn a_layout_is_not_used_on_another_body() {
-        let layout = ChatRequest::parse(br#"{"model":"a"}"#).unwrap().layout;
+        let layout = OpenAiRequest::parse(Api::Chat, br#"{"model":"a"}"#)
+            .unwrap()
+            .layout;
         let other = Bytes::from_static(br#"{"model":"ab"}"#);
         assert!(layout.rewrite(&other, Some("\"x\""), false).is_none());
     }
 
     #[test]
     fn what_the_gateway_reads_is_read() {
-        let request = ChatRequest::parse(
+        let request = OpenAiRequest::parse(Api::Chat,
             br#"{"model":"a\u0062","stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}}"#,
         )
         .unwrap();
         assert_eq!(request.model, "ab");
         assert!(request.stream && request.include_usage);
 
-        let request = ChatRequest::parse(br#"{"model":"m","stream":null,"stream_options":null}"#);
+        let request = OpenAiRequest::parse(
+            Api::Chat,
+            br#"{"model":"m","stream":null,"stream_options":null}"#,
+        );
         let request = request.unwrap();
         assert!(!request.stream && !request.include_usage);
         assert!(matches!(request.model, Cow::Borrowed("m")));
@@ -244,7 +302,9 @@ mod tests {
                 "invalid type: string",
             ),
         ] {
-            let refused = ChatRequest::parse(body).unwrap_err().to_string();
+            let refused = OpenAiRequest::parse(Api::Chat, body)
+                .unwrap_err()
+                .to_string();
             assert!(
                 refused.contains(error) || body == b"[]",
                 "{body:?}: {refused}"
