@@ -1,6 +1,7 @@
 //! Everything that crosses crates, in one binary.
 //!
 //! - [`author`]: from nothing to a policy that decides, and to its next build;
+//! - [`faults`]: what callers see when providers fail;
 //! - [`budget`]: what a policy's own model calls may cost;
 //! - [`clients`]: the official `openai` packages while providers fail;
 //! - [`contract`]: the WIT, its frozen copies and its reference page;
@@ -15,5 +16,6 @@ mod budget;
 mod clients;
 mod components;
 mod contract;
+mod faults;
 mod hostile;
 mod revisions;

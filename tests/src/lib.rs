@@ -3,6 +3,7 @@
 
 pub mod caller;
 pub mod facts;
+pub mod faulty;
 pub mod gateway;
 pub mod guest;
 pub mod packages;

@@ -143,22 +143,23 @@ impl BreakerConfig {
     /// Settings for calls of models, which are few, slow and dear, where
     /// resilience4j's defaults would take 100 failures to notice an outage:
     /// the calls of the last 30 s, at least 10 of them; open for 5 s, then
-    /// half as long again each time up to 2 minutes, ± 20 % so that the nodes
-    /// of a fleet do not return together; three trial calls, one at a time,
-    /// for which a model gets a minute. Thresholds are resilience4j's: half
+    /// half as long again each time up to 10 s, so that a model that is well
+    /// again has its traffic within seconds, ± 20 % so that the nodes of a
+    /// fleet do not return together; one trial call, which costs one caller a
+    /// detour, and for which a model gets a minute. Thresholds are resilience4j's: half
     /// of the calls failed, or all of them slower than a minute.
     pub fn for_models() -> Self {
         BreakerConfig {
             sliding_window_type: SlidingWindowType::TimeBased,
             sliding_window_size: 30,
             minimum_number_of_calls: 10,
-            permitted_number_of_calls_in_half_open_state: 3,
+            permitted_number_of_calls_in_half_open_state: 1,
             concurrent_calls_in_half_open_state_max: 1,
             wait_interval_in_open_state: OpenInterval::Exponential {
                 initial_ms: 5_000,
                 multiplier: 1.5,
                 randomization_factor: 0.2,
-                wait_ms_max: 120_000,
+                wait_ms_max: 10_000,
             },
             max_wait_duration_in_half_open_state_ms: 60_000,
             ..BreakerConfig::default()

@@ -60,7 +60,7 @@ pub(super) static BREAKER: Schema = Schema {
         Key {
             name: "permitted_number_of_calls_in_half_open_state",
             kind: Kind::Integer(1, 1_000),
-            default: Default::Integer(3),
+            default: Default::Integer(1),
             about: "Trial calls before the breaker closes or opens again.",
         },
         Key {
@@ -84,7 +84,7 @@ pub(super) static BREAKER: Schema = Schema {
         Key {
             name: "exponential_max_wait_duration_in_open_state_ms",
             kind: Kind::Integer(1, WAIT_MS_MAX),
-            default: Default::Integer(120_000),
+            default: Default::Integer(10_000),
             about: "Milliseconds that no wait exceeds; at least `wait_duration_in_open_state_ms`.",
         },
         Key {

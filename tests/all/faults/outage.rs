@@ -1,0 +1,63 @@
+//! An outage of some seconds: the model is left alone but for single trials,
+//! and has its traffic back as soon as it is well.
+//!
+//! `cargo run --release -p backstop-tests --example load -- outage` plays a
+//! minute of it with the breaker's own times.
+
+use super::*;
+
+const OPEN: Duration = Duration::from_millis(300);
+const OUTAGE: Duration = Duration::from_millis(2_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_gets_one_trial_per_half_open_period_and_traffic_is_back_soon() {
+    let began = Instant::now();
+    let primary = Faulty::start(move |_, stream| {
+        if began.elapsed() < OUTAGE {
+            error("503 Service Unavailable", "", "overloaded")
+        } else {
+            good(PRIMARY, stream)
+        }
+    })
+    .await
+    .unwrap();
+    let backup = Faulty::start(|_, stream| good(BACKUP, stream))
+        .await
+        .unwrap();
+    let breaker = "breaker = { minimum_number_of_calls = 4, wait_duration_in_open_state_ms = 300, \
+                   exponential_backoff_multiplier = 1.0, randomized_wait_factor = 0.0 }";
+    let providers = [("primary", &primary, breaker), ("backup", &backup, "")];
+    let (gateway, _folder) = gateway(&config(&providers, "")).await;
+
+    let mut back_after = None;
+    while began.elapsed() < OUTAGE + Duration::from_secs(5) && back_after.is_none() {
+        let seen = ask(&gateway, true).await;
+        assert!(seen.complete, "{seen:?}");
+        if seen.text == PRIMARY {
+            back_after = Some(began.elapsed().saturating_sub(OUTAGE));
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let back_after = back_after.expect("the primary answers again");
+    assert!(back_after < Duration::from_secs(2), "{back_after:?}");
+
+    let asked = primary.heard();
+    let opened = asked[3].at;
+    let trials: Vec<_> = asked
+        .iter()
+        .map(|heard| heard.at)
+        .filter(|at| *at > opened)
+        .collect();
+    assert!(
+        trials.len() >= 3,
+        "it was tried again and again: {trials:?}"
+    );
+    for two in trials.windows(2).take_while(|two| two[1] < OUTAGE) {
+        let apart = two[1] - two[0];
+        assert!(
+            apart >= OPEN - Duration::from_millis(20),
+            "{apart:?} apart: {trials:?}"
+        );
+    }
+    gateway.stop().await;
+}
