@@ -347,7 +347,10 @@ async fn holds(package: Package, script: &str, version: &str) {
 
 /// The package, or none where this machine cannot have it. That is told past
 /// the capture of the test's output, and is a failure in CI.
-fn found(what: &str, package: anyhow::Result<Result<Package, Unavailable>>) -> Option<Package> {
+pub(crate) fn found(
+    what: &str,
+    package: anyhow::Result<Result<Package, Unavailable>>,
+) -> Option<Package> {
     match package.unwrap_or_else(|error| panic!("{what}: {error:#}")) {
         Ok(package) => Some(package),
         Err(why) => {
@@ -362,7 +365,7 @@ fn found(what: &str, package: anyhow::Result<Result<Package, Unavailable>>) -> O
     }
 }
 
-fn cache() -> &'static Path {
+pub(crate) fn cache() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
