@@ -2,12 +2,13 @@
 //!
 //! [`handle`] serves one request. It loads the running state once, finds what
 //! is asked for and hands over to one module per surface, in reading order:
-//! [`mod@openai`], [`predict`], [`decide`], [`models`]. Nothing in here calls a
+//! [`mod@openai`], [`predict`], [`infer`], [`decide`], [`models`]. Nothing in here calls a
 //! model; that is the business of `execute`.
 
 pub(crate) mod body;
 mod decide;
 pub(crate) mod deliver;
+mod infer;
 mod models;
 mod openai;
 mod predict;
@@ -47,10 +48,20 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
         };
         return served.unwrap_or_else(|refusal| execute::refuse(gateway, arrived, *refusal));
     }
+    if infer::is_at(request.uri().path()) {
+        let served = infer::serve(gateway, request).await;
+        let response = served.unwrap_or_else(|refusal| execute::refuse(gateway, arrived, *refusal));
+        return infer::shaped(response);
+    }
     let served = match request.uri().path() {
         "/v1/models" => allow(&request, Method::GET).map(|()| models::list(&gateway.plant())),
         path if path.starts_with(PREDICT) => match allow(&request, Method::POST) {
-            Ok(()) => predict::serve(gateway, request).await,
+            Ok(()) => {
+                predict::serve(gateway, request, |path| {
+                    path.strip_prefix(PREDICT).unwrap_or_default()
+                })
+                .await
+            }
             Err(refusal) => Err(refusal),
         },
         path if path.starts_with(DECIDE) => match allow(&request, Method::POST) {
@@ -63,7 +74,8 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
             StatusCode::NOT_FOUND,
             format!(
                 "no such path `{}`: the data plane serves /v1/chat/completions, /v1/completions, \
-                 /v1/embeddings, /v1/responses, /v1/models, /v1/predict/{{route}} and /v1/decide/{{point}}",
+                 /v1/embeddings, /v1/responses, /v1/models, /v1/predict/{{route}}, \
+                 /v1/decide/{{point}} and /v2/models/{{route}}/infer",
                 backstop_core::text::cut(path, 100)
             ),
         )

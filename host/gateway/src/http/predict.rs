@@ -1,6 +1,6 @@
 //! `POST /v1/predict/{route}`: any JSON model, answered by a route.
 
-use super::{PREDICT, Served, invalid_json, read_body, unknown_route};
+use super::{Served, invalid_json, read_body, unknown_route};
 use crate::config::RouteKind;
 use crate::execute::{self, Ask, Heard};
 use crate::gateway::Gateway;
@@ -10,16 +10,20 @@ use hyper::body::Incoming;
 use serde::de::IgnoredAny;
 use std::time::Instant;
 
-/// Serves one prediction.
+/// Serves one prediction by the route whose name `name_in` finds in the path.
 ///
 /// # Errors
 ///
 /// An answer that says what is wrong with the request.
-pub(super) async fn serve(gateway: &Gateway, request: Request<Incoming>) -> Served {
+pub(super) async fn serve(
+    gateway: &Gateway,
+    request: Request<Incoming>,
+    name_in: impl Fn(&str) -> &str,
+) -> Served {
     let arrived = Instant::now();
     let plant = gateway.plant();
     let (head, body) = request.into_parts();
-    let name = head.uri.path().strip_prefix(PREDICT).unwrap_or_default();
+    let name = name_in(head.uri.path());
     let route = match plant.route(name) {
         Some(route) if route.kind() == RouteKind::Json => route.clone(),
         _ => return Err(unknown_route(&plant, name, RouteKind::Json).into()),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// The content type of every JSON answer.
@@ -14,10 +15,17 @@ pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 pub(crate) const EVENT_STREAM: HeaderValue =
     HeaderValue::from_static("text/event-stream; charset=utf-8");
 
+/// Marks an answer of [`error()`] with its message, for surfaces whose errors
+/// have another shape.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnError(pub(crate) Cow<'static, str>);
+
 /// An error as an answer, with the time after which it is worth asking again
 /// where that is known.
 pub(crate) fn error(error: &ApiError, retry_after: Option<Duration>) -> Response<Body> {
     let mut response = json_bytes(error.status, error.to_json());
+    let own = OwnError(error.message.clone());
+    response.extensions_mut().insert(own);
     if let Some(wait) = retry_after {
         response
             .headers_mut()

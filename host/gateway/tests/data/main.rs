@@ -11,6 +11,7 @@ mod connections;
 mod fallback;
 mod faulty;
 mod held;
+mod infer;
 mod kit;
 mod launching;
 mod limits;
