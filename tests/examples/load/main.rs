@@ -1,12 +1,14 @@
 //! Gateways under load, on real sockets: what a gateway adds to a request, what
 //! a swap of a policy does to traffic, what a hostile policy does to its
-//! neighbours, and what becomes of more requests than a model can answer.
+//! neighbours, what becomes of more requests than a model can answer, and of
+//! thousands of streams whose providers fail.
 //!
 //! ```sh
 //! cargo run --release -p backstop-tests --example load -- added
 //! cargo run --release -p backstop-tests --example load -- swaps
 //! cargo run --release -p backstop-tests --example load -- hostile
 //! cargo run --release -p backstop-tests --example load -- overload
+//! cargo run --release -p backstop-tests --example load -- soak
 //! ```
 //!
 //! Run by hand: figures depend on the machine, and callers, models and gateway
@@ -22,10 +24,12 @@ mod hostile;
 mod kit;
 mod overload;
 mod report;
+mod soak;
 mod swaps;
 
 use clap::{Parser, Subcommand};
 use kit::{Fallible, Inside};
+use report::Report;
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
@@ -48,6 +52,11 @@ enum What {
     Swaps(swaps::Options),
     /// A model is asked for four times what it can do.
     Overload(overload::Options),
+    /// Thousands of streams at once from providers that fail at random.
+    Soak(soak::Options),
+    /// A gateway for another command.
+    #[command(hide = true)]
+    Gateway(soak::GatewayOptions),
     /// Hostile policies are asked beside a well-behaved one.
     Hostile(hostile::Options),
 }
@@ -61,9 +70,14 @@ fn main() -> Fallible<ExitCode> {
             What::Added(options) => added::run(options, &inside).await,
             What::Swaps(options) => swaps::run(options, &inside).await,
             What::Overload(options) => overload::run(options, &inside).await,
+            What::Soak(options) => soak::run(options).await,
+            What::Gateway(options) => soak::gateway(options).await.map(|()| Report::default()),
             What::Hostile(options) => hostile::run(options, &inside).await,
         }
     })?;
+    if report.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report.json())?);
     } else {

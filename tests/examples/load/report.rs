@@ -62,6 +62,11 @@ impl Report {
         self.check(name, wrong.is_empty(), detail);
     }
 
+    /// True when there is nothing to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.checks.is_empty()
+    }
+
     /// True when everything that must hold does.
     pub(crate) fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.passed)
