@@ -112,7 +112,11 @@ impl Machines {
         shared: &Shared,
     ) -> Result<Self, Vec<ApplyProblem>> {
         let mut problems = Vec::new();
-        let mut targets = Targets::for_config(config, before.map(|plant| &plant.targets));
+        let mut targets = Targets::for_config(
+            config,
+            before.map(|plant| &plant.targets),
+            &shared.telemetry,
+        );
         let mut models = BTreeMap::new();
         for (name, spec) in &config.models {
             let known = before.and_then(|plant| plant.models.get(name));

@@ -4,9 +4,10 @@
 //! of the calls to its provider. Simulated providers keep their state (script,
 //! request count) over a reload that does not change them.
 
-use crate::config::{self, Config, Name, Provider, ProviderKind, Secret};
+use crate::config::{self, Config, HttpProvider, Name, Provider, ProviderKind, Secret};
+use crate::telemetry::Telemetry;
 use crate::upstream::{
-    Behaviour, Change, EndpointOptions, ReadingOptions, Simulated, SimulatedOptions, Target,
+    Behaviour, Change, EndpointOptions, Keys, ReadingOptions, Simulated, SimulatedOptions, Target,
     TargetError, TargetOptions, Upstream,
 };
 use http::HeaderName;
@@ -18,16 +19,36 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub(crate) struct Targets {
     simulated: BTreeMap<Name, (Arc<Provider>, Arc<Simulated>)>,
+    /// Of providers that have several.
+    keys: BTreeMap<Name, (Arc<Provider>, Arc<Keys>)>,
 }
 
 impl Targets {
     /// The simulated providers of `config`; those that `before` has with the
     /// same configuration are taken over as they are.
-    pub(crate) fn for_config(config: &Config, before: Option<&Targets>) -> Self {
+    pub(crate) fn for_config(
+        config: &Config,
+        before: Option<&Targets>,
+        telemetry: &Telemetry,
+    ) -> Self {
         let mut simulated = BTreeMap::new();
+        let mut keys = BTreeMap::new();
         for (name, provider) in &config.providers {
-            let ProviderKind::Simulated(spec) = &provider.kind else {
-                continue;
+            let spec = match &provider.kind {
+                ProviderKind::Simulated(spec) => spec,
+                ProviderKind::Openai(http) | ProviderKind::Json(http) => {
+                    let known = before
+                        .and_then(|before| before.keys.get(name))
+                        .filter(|(known, _)| known == provider);
+                    let several = match known {
+                        Some((_, keys)) => Some(keys.clone()),
+                        None => several_keys(name, http, telemetry),
+                    };
+                    if let Some(several) = several {
+                        keys.insert(name.clone(), (provider.clone(), several));
+                    }
+                    continue;
+                }
             };
             let known = before
                 .and_then(|before| before.simulated.get(name))
@@ -38,7 +59,7 @@ impl Targets {
             };
             simulated.insert(name.clone(), (provider.clone(), running));
         }
-        Targets { simulated }
+        Targets { simulated, keys }
     }
 
     /// The simulated provider of this name.
@@ -83,6 +104,10 @@ impl Targets {
             model: spec.model.to_string(),
             release: spec.release.to_string(),
             endpoint,
+            keys: self
+                .keys
+                .get(&spec.provider.name)
+                .map(|(_, keys)| keys.clone()),
             reading: ReadingOptions {
                 answer_pointer: text(&spec.pointers.answer),
                 confidence_pointer: text(&spec.pointers.confidence),
@@ -93,6 +118,25 @@ impl Targets {
         };
         upstream.target(options)
     }
+}
+
+/// The keys of a provider that has `api_keys`. The configuration holds only
+/// keys that can be sent.
+fn several_keys(name: &str, http: &HttpProvider, telemetry: &Telemetry) -> Option<Arc<Keys>> {
+    if http.keys.is_empty() {
+        return None;
+    }
+    let key = |(position, secret): (usize, &'_ Secret)| {
+        let metrics = telemetry.provider_key(name, position);
+        (secret.expose().to_owned(), metrics)
+    };
+    let keys: Vec<_> = http.keys.iter().enumerate().map(key).collect();
+    let keys = keys
+        .iter()
+        .map(|(secret, metrics)| (&**secret, metrics.clone()));
+    Keys::new(name, http.key_header.clone(), keys)
+        .ok()
+        .map(Arc::new)
 }
 
 fn headers(secret: &[(HeaderName, Secret)]) -> Vec<(String, String)> {

@@ -16,12 +16,14 @@
 //! business of `evidence.rs`.
 
 mod genai;
+mod keys;
 mod moves;
 mod policy;
 mod release;
 mod route;
 mod word;
 
+pub use keys::KeyMetrics;
 pub use policy::PolicyMetrics;
 pub use release::ReleaseMetrics;
 pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
@@ -138,6 +140,8 @@ pub struct Telemetry {
     breaker_transitions: Family<Three, Counter>,
     /// By model, release and what of it.
     release_load: Family<Three, Gauge>,
+    /// By provider, position of the key and how it ended.
+    provider_key_calls: Family<Three, Counter>,
     policy_decisions: Family<Three, Counter>,
     policy_failures: Family<Two, Counter>,
     policy_seconds: Histograms<One>,
@@ -191,6 +195,7 @@ impl Telemetry {
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             release_load: Family::default(),
+            provider_key_calls: Family::default(),
             policy_decisions: Family::default(),
             policy_failures: Family::default(),
             policy_seconds: Family::new_with_constructor(decision),
@@ -228,6 +233,7 @@ impl Telemetry {
         registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only", self.breaker_state.clone());
         registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
         registry.register("release_load", "Calls of a release: under way (`in-flight`), waiting (`queued`), and how many may be under way (`limit`)", self.release_load.clone());
+        registry.register("provider_key_calls", "Calls with a key of a provider that has several, by position and end: `ok`, `failed`, `rate-limit` or `auth`", self.provider_key_calls.clone());
         registry.register("policy_decisions", "Decisions, by who made the one that was applied", self.policy_decisions.clone());
         registry.register("policy_failures", "Runs of a policy that failed, by kind", self.policy_failures.clone());
         registry.register("policy_duration_seconds", "Time of a policy's run, host calls included", self.policy_seconds.clone());

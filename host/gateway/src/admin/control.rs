@@ -5,6 +5,8 @@
 
 use crate::config::ComponentSource;
 use crate::store::Review;
+use crate::upstream::KeyState;
+use crate::upstream::keys::ShownKey;
 use backstop::{BoxFuture, DecisionId, DecisionPoint};
 use backstop_core::breaker::BreakerMetrics;
 use backstop_core::input::BreakerState;
@@ -38,6 +40,38 @@ pub struct ReleaseStatus {
     pub breaker: BreakerStatus,
     /// How much it is asked.
     pub load: LoadStatus,
+    /// The provider's keys in their order, where it has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<KeyStatus>,
+}
+
+/// A key of a provider that has several. It is never shown itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct KeyStatus {
+    /// From 0, as in the configuration.
+    pub position: usize,
+    /// The first digits of its SHA-256.
+    pub hash: String,
+    /// `usable`, `rests` (its rate is limited) or `out` (it was refused).
+    pub state: &'static str,
+    /// For how long it is not used.
+    pub for_ms: Option<u64>,
+}
+
+impl From<ShownKey> for KeyStatus {
+    fn from(key: ShownKey) -> Self {
+        let (state, left) = match key.state {
+            KeyState::Usable => ("usable", None),
+            KeyState::Rests(left) => ("rests", Some(left)),
+            KeyState::Out(left) => ("out", Some(left)),
+        };
+        KeyStatus {
+            position: key.position,
+            hash: key.hash,
+            state,
+            for_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// How much a release is asked just now.

@@ -40,7 +40,7 @@ mod requests;
 mod reviews;
 
 pub use control::{
-    BreakerStatus, Check, Control, ControlError, LoadStatus, ModelStatus, ReleaseStatus,
+    BreakerStatus, Check, Control, ControlError, KeyStatus, LoadStatus, ModelStatus, ReleaseStatus,
     RolloutCommand, RolloutPhase, RolloutStatus,
 };
 pub use health::STORE_CHECK_HOLDS;

@@ -55,6 +55,7 @@ impl Control for Fake {
                 refused_calls: 0,
             },
             load: LoadStatus::default(),
+            keys: Vec::new(),
         };
         vec![ModelStatus {
             name: "m".into(),

@@ -109,7 +109,7 @@ impl Check<'_> {
     /// The values of unknown keys stay unseen where the key may be a
     /// misspelling of a secret one.
     fn hide_strings(&mut self, node: &Node, key: &str) {
-        let secret = ["api_key", "admin_token", "headers"];
+        let secret = ["api_key", "api_keys", "admin_token", "headers"];
         if nearest(key, secret).is_some() {
             self.hide_all(node);
         }
@@ -152,6 +152,10 @@ impl Check<'_> {
             (Kind::Texts(count_min, count_max), Value::Array(nodes)) => {
                 self.count(nodes.len(), *count_min, *count_max, node.place, path);
                 self.items(&Kind::Text(TEXT_BYTES_MAX), nodes, path);
+            }
+            (Kind::SecretList(count_max), Value::Array(nodes)) => {
+                self.count(nodes.len(), 1, *count_max, node.place, path);
+                self.items(&Kind::Secret, nodes, path);
             }
             (Kind::Integers(count_max, min, max), Value::Array(nodes)) => {
                 self.count(nodes.len(), 1, *count_max, node.place, path);
@@ -201,6 +205,7 @@ impl Check<'_> {
                 (Kind::Text(bytes_max), Value::Text(text)) => {
                     self.length(text, 1, *bytes_max, node, &path);
                 }
+                (Kind::Secret, value) => self.secret(value, node, &path),
                 (Kind::Integer(min, max), Value::Integer(integer)) => {
                     self.integer(*integer, *min, *max, node, &path);
                 }
@@ -462,7 +467,7 @@ pub(super) fn type_of(kind: &Kind) -> &'static str {
         Kind::Integer(..) => "an integer",
         Kind::Number(..) => "a number",
         Kind::Bool => "a boolean",
-        Kind::Texts(..) | Kind::References(..) => "an array of strings",
+        Kind::Texts(..) | Kind::SecretList(_) | Kind::References(..) => "an array of strings",
         Kind::Integers(..) => "an array of integers",
         Kind::Any => "anything",
         Kind::Pairs(_) | Kind::Secrets(_) => "a table of strings",

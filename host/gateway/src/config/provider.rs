@@ -8,6 +8,7 @@ use super::secret::Secret;
 use super::section::{Resolver, Section};
 use super::simulated::{self, Simulated};
 use super::source::Place;
+use crate::upstream::KEYS_MAX;
 use http::{HeaderName, Uri};
 use std::time::Duration;
 
@@ -49,8 +50,12 @@ pub struct HttpProvider {
     /// empty path `Uri` makes `/`); neither query nor user name. See
     /// [`HttpProvider::uri`].
     pub base_url: Uri,
-    /// Headers sent with every call, the credentials among them.
+    /// Headers sent with every call, a single key among them.
     pub headers: Vec<(HeaderName, Secret)>,
+    /// Several keys in the order in which they are used, else none.
+    pub keys: Vec<Secret>,
+    /// The header of a key: see `api_key_header`.
+    pub key_header: HeaderName,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
 }
@@ -90,6 +95,14 @@ const API_KEY: Key = Key {
     about: "The provider's key, best as a reference such as `${OPENAI_API_KEY}`.",
 };
 
+const API_KEYS: Key = Key {
+    name: "api_keys",
+    kind: Kind::SecretList(KEYS_MAX),
+    default: Default::Words("`api_key`"),
+    about: "Several keys in the order in which they are used: one whose rate is limited rests, and \
+            one that is refused is out for ten minutes, while the next serves the same call.",
+};
+
 const API_KEY_HEADER: Key = Key {
     name: "api_key_header",
     kind: Kind::Text(NAME_BYTES_MAX),
@@ -115,14 +128,30 @@ const CONNECT_MS: Key = Key {
 pub(super) static OPENAI: Schema = Schema {
     name: "providers.NAME (kind = \"openai\")",
     about: "A server with OpenAI's chat completions.",
-    keys: &[KIND, BASE_URL, API_KEY, API_KEY_HEADER, HEADERS, CONNECT_MS],
+    keys: &[
+        KIND,
+        BASE_URL,
+        API_KEY,
+        API_KEYS,
+        API_KEY_HEADER,
+        HEADERS,
+        CONNECT_MS,
+    ],
 };
 
 /// `[providers.NAME]` of kind `json`.
 pub(super) static JSON: Schema = Schema {
     name: "providers.NAME (kind = \"json\")",
     about: "A server that answers JSON with JSON.",
-    keys: &[KIND, BASE_URL, API_KEY, API_KEY_HEADER, HEADERS, CONNECT_MS],
+    keys: &[
+        KIND,
+        BASE_URL,
+        API_KEY,
+        API_KEYS,
+        API_KEY_HEADER,
+        HEADERS,
+        CONNECT_MS,
+    ],
 };
 
 /// Headers that belong to the gateway's own transport.
@@ -160,7 +189,9 @@ fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProv
     };
     let key_header = section.text("api_key_header").text;
     let key_header = header_name(cx, key_header, &at("api_key_header"));
-    if let (Some(key), Some(name)) = (cx.secret(section, "api_key"), key_header) {
+    let keys = resolve_keys(cx, section);
+    let key = cx.secret(section, "api_key");
+    if let (Some(key), Some(name)) = (key, key_header.clone()) {
         let value = if name == http::header::AUTHORIZATION {
             format!("Bearer {}", key.expose())
         } else {
@@ -169,11 +200,43 @@ fn resolve_http(cx: &mut Resolver<'_>, section: &Section<'_>) -> Option<HttpProv
         headers.extend(header(cx, name, value, &at("api_key")));
     }
     add_headers(cx, section, &mut headers);
+    let key_header = key_header?;
+    if !keys.is_empty() && headers.iter().any(|(name, _)| *name == key_header) {
+        let message = format!("header `{key_header}` is set twice, by `api_keys` and another key");
+        cx.note(MistakeKind::Conflict, section, "api_keys", message);
+    }
     Some(HttpProvider {
         base_url: base_url?,
         headers,
+        keys,
+        key_header,
         connect_timeout: section.millis("connect_ms"),
     })
+}
+
+/// The keys under `api_keys`.
+fn resolve_keys(cx: &mut Resolver<'_>, section: &Section<'_>) -> Vec<Secret> {
+    let mut keys = Vec::new();
+    let texts = section.texts_if_set("api_keys").unwrap_or_default();
+    for (position, text) in texts.into_iter().enumerate() {
+        let path = format!("{}[{position}]", section.key_path("api_keys"));
+        let place = text.place;
+        let Some(key) = cx.expanded(text, &path) else {
+            continue;
+        };
+        // What a header may hold, whichever it is.
+        let spot = Spot { place, path };
+        let checked = header(cx, http::header::AUTHORIZATION, key, &spot);
+        let Some((_, key)) = checked else { continue };
+        if keys.contains(&key) {
+            let message = format!("`{}` is the same key as one before it", spot.path);
+            cx.mistakes
+                .add(MistakeKind::Duplicate, spot.place, spot.path, message);
+            continue;
+        }
+        keys.push(key);
+    }
+    keys
 }
 
 /// The headers under the key `headers`.

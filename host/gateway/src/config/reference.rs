@@ -89,6 +89,10 @@ fn kind_and_range(kind: &Kind) -> (&'static str, String) {
         Kind::Number(min, max) => ("number", format!("{min} to {max}")),
         Kind::Bool => ("boolean", String::new()),
         Kind::Texts(min, max) => ("array of strings", format!("{min} to {max}")),
+        Kind::SecretList(max) => (
+            "array of secrets",
+            format!("1 to {max}, which may hold `${{NAME}}`"),
+        ),
         Kind::Integers(count, min, max) => (
             "array of integers",
             format!("1 to {count}, each {min} to {max}"),

@@ -87,6 +87,8 @@ pub(super) enum Kind {
     Bool,
     /// From, to so many strings.
     Texts(usize, usize),
+    /// 1 to so many secrets.
+    SecretList(usize),
     /// 1 to so many whole numbers from, to.
     Integers(usize, u64, u64),
     /// The name of something that is configured.

@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use crate::admin::{
-    BreakerStatus, Check, Control, ControlError, LoadStatus, ModelStatus, ReleaseStatus,
+    BreakerStatus, Check, Control, ControlError, KeyStatus, LoadStatus, ModelStatus, ReleaseStatus,
     RolloutCommand, RolloutStatus,
 };
 use crate::components;
@@ -192,6 +192,11 @@ fn model_status(model: &Model, now_ms: u64) -> ModelStatus {
                         limit: release.gate().limit(),
                         queued: release.gate().queued(),
                     },
+                    keys: release
+                        .target()
+                        .keys()
+                        .map(|keys| keys.shown().into_iter().map(KeyStatus::from).collect())
+                        .unwrap_or_default(),
                 }
             })
             .collect(),

@@ -15,7 +15,7 @@ use backstop_core::fault::FailureClass;
 use bytes::{Bytes, BytesMut};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use http_body_util::Full;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -26,22 +26,47 @@ use tokio::time::{Instant, timeout_at};
 /// step of the plan waits for it.
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(2);
 
-/// See [`super::Upstream::call`].
+/// See [`super::Upstream::call`]. With several keys the attempt is made again
+/// with the next one while that may help.
 pub(super) async fn call(call: Call) -> Result<Reply, Failure> {
     let deadlines = Deadlines::new(Instant::now(), &call.timeouts);
+    let Some(keys) = &call.target.keys else {
+        return attempt(&call, deadlines, None).await;
+    };
+    let mut round = keys.round();
+    loop {
+        let key = round.next()?;
+        match attempt(&call, deadlines, Some(keys.header(key))).await {
+            Ok(reply) => {
+                round.worked(key);
+                return Ok(reply);
+            }
+            Err(failure) => round.failed(key, failure)?,
+        }
+    }
+}
+
+/// The header of a key.
+type KeyHeader<'a> = (&'a HeaderName, &'a HeaderValue);
+
+async fn attempt(
+    call: &Call,
+    deadlines: Deadlines,
+    key: Option<KeyHeader<'_>>,
+) -> Result<Reply, Failure> {
     if call.stream && matches!(call.target.endpoint, Endpoint::Json(_)) {
         let error = "a stream was asked of a JSON model, which cannot stream";
         return Err(Failure::new(FailureClass::ClientFault, error));
     }
-    let opened = timeout_at(deadlines.head(), open(&call, &deadlines)).await;
+    let opened = timeout_at(deadlines.head(), open(call, &deadlines, key)).await;
     let (status, headers, source) = opened.map_err(|_| deadlines.expired(false))??;
     if !status.is_success() {
-        return Err(refused(&call, status, &headers, source, &deadlines).await);
+        return Err(refused(call, status, &headers, source, &deadlines).await);
     }
     if call.stream {
-        stream(&call, status, &headers, source, deadlines).await
+        stream(call, status, &headers, source, deadlines).await
     } else {
-        complete(&call, status, &headers, source, deadlines).await
+        complete(call, status, &headers, source, deadlines).await
     }
 }
 
@@ -49,6 +74,7 @@ pub(super) async fn call(call: Call) -> Result<Reply, Failure> {
 async fn open(
     call: &Call,
     deadlines: &Deadlines,
+    key: Option<KeyHeader<'_>>,
 ) -> Result<(StatusCode, HeaderMap, Source), Failure> {
     match &call.target.endpoint {
         Endpoint::OpenAi {
@@ -58,10 +84,12 @@ async fn open(
             request_logprobs,
         } => {
             let (api, body) = openai_body(call, model_json.as_deref(), *request_logprobs)?;
-            exchange(server, paths.of(api), body, call, deadlines).await
+            let request = request(server, paths.of(api), body, call, key);
+            exchange(server, request, deadlines).await
         }
         Endpoint::Json(server) => {
-            exchange(server, &server.path, call.body.clone(), call, deadlines).await
+            let request = request(server, &server.path, call.body.clone(), call, key);
+            exchange(server, request, deadlines).await
         }
         Endpoint::Simulated {
             simulated,
@@ -93,17 +121,20 @@ fn openai_body(
         .ok_or_else(|| no_request("the layout belongs to another body".to_owned()))
 }
 
-async fn exchange(
+fn request(
     server: &Server,
     path: &PathAndQuery,
     body: Bytes,
     call: &Call,
-    deadlines: &Deadlines,
-) -> Result<(StatusCode, HeaderMap, Source), Failure> {
+    key: Option<KeyHeader<'_>>,
+) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path.clone().into();
     let mut headers = server.headers.clone();
+    if let Some((name, value)) = key {
+        headers.insert(name, value.clone());
+    }
     if call.stream {
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
     }
@@ -114,6 +145,14 @@ async fn exchange(
         }
     }
     *request.headers_mut() = headers;
+    request
+}
+
+async fn exchange(
+    server: &Server,
+    request: Request<Full<Bytes>>,
+    deadlines: &Deadlines,
+) -> Result<(StatusCode, HeaderMap, Source), Failure> {
     let (head, exchange) = Exchange::start(Arc::clone(&server.origin), request, deadlines.connect)
         .await
         .map_err(|error| exchange_failure(&error, false))?;

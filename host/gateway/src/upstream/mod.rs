@@ -5,6 +5,7 @@
 //!
 //! - [`types`]: the seam to the data plane;
 //! - [`target`]: what the operator configured, checked and made ready;
+//! - [`keys`]: which of a provider's keys a call is made with;
 //! - `call`: one attempt from its request to its reply;
 //! - `client`: HTTP/1.1 connections and exchanges;
 //! - [`simulated`]: models that are made up;
@@ -24,6 +25,7 @@ mod client;
 mod dialect;
 mod extract;
 mod headers;
+pub mod keys;
 pub mod retry_after;
 pub mod simulated;
 mod source;
@@ -34,6 +36,7 @@ pub mod types;
 #[cfg(test)]
 mod tests;
 
+pub use keys::{KEYS_MAX, KeyState, Keys};
 pub use simulated::{Behaviour, Change, Fault, Simulated, SimulatedOptions};
 pub use stream::{StreamFacts, Watch};
 pub use target::{EndpointOptions, ReadingOptions, Target, TargetError, TargetOptions};

@@ -6,6 +6,7 @@
 //! its connections, also across reloads.
 
 use super::client::{Origin, OriginError};
+use super::keys::Keys;
 use super::simulated::Simulated;
 use crate::openai::Api;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -27,6 +28,9 @@ pub struct TargetOptions {
     pub release: String,
     /// Where it is.
     pub endpoint: EndpointOptions,
+    /// The keys of a provider that has several, shared by its targets; an
+    /// endpoint then has no key of its own.
+    pub keys: Option<Arc<Keys>>,
     /// How its answers are read.
     pub reading: ReadingOptions,
     /// Longest answer in bytes; a longer one is malformed. None takes
@@ -172,6 +176,7 @@ impl From<OriginError> for TargetError {
 pub struct Target {
     pub(super) name: String,
     pub(super) endpoint: Endpoint,
+    pub(super) keys: Option<Arc<Keys>>,
     pub(super) reading: ReadingOptions,
     pub(super) answer_bytes_max: usize,
 }
@@ -232,6 +237,11 @@ impl Target {
         &self.name
     }
 
+    /// The keys of a provider that has several.
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_deref()
+    }
+
     /// Longest answer, in bytes.
     pub fn answer_bytes_max(&self) -> usize {
         self.answer_bytes_max
@@ -288,6 +298,7 @@ impl Target {
         Ok(Target {
             name,
             endpoint,
+            keys: options.keys,
             reading,
             answer_bytes_max: options.answer_bytes_max.unwrap_or(ANSWER_BYTES_MAX_DEFAULT),
         })

@@ -12,6 +12,7 @@ mod fallback;
 mod faulty;
 mod held;
 mod infer;
+mod keys;
 mod kit;
 mod launching;
 mod limits;

@@ -168,6 +168,7 @@ async fn tls_with_a_server_that_has_none_is_a_failed_connection() {
         model: "m".to_owned(),
         release: "r1".to_owned(),
         endpoint,
+        keys: None,
         reading: ReadingOptions::default(),
         answer_bytes_max: None,
     };
@@ -235,6 +236,7 @@ fn mistakes_in_a_target_are_named_and_secrets_are_not() {
             model: "m".to_owned(),
             release: "r1".to_owned(),
             endpoint,
+            keys: None,
             reading: ReadingOptions {
                 answer_pointer: Some(pointer.to_owned()),
                 ..ReadingOptions::default()

@@ -60,6 +60,7 @@ fn target(upstream: &Upstream, endpoint: EndpointOptions, reading: ReadingOption
         model: "m".to_owned(),
         release: "r1".to_owned(),
         endpoint,
+        keys: None,
         reading,
         answer_bytes_max: Some(64 * 1024),
     };
