@@ -47,6 +47,7 @@ mod execute;
 mod faults;
 mod gate;
 pub mod gateway;
+mod health;
 mod http;
 pub mod launch;
 pub mod openai;

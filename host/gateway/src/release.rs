@@ -17,6 +17,7 @@ use crate::evidence::{Evidence, Standard};
 use crate::execute::CallerKey;
 use crate::gate::{Busy, Gate, Place};
 use crate::gateway::ApplyProblem;
+use crate::health;
 use crate::refusal::Refusal;
 use crate::store::Incidents;
 use crate::targets::Targets;
@@ -67,6 +68,8 @@ pub struct Release {
     connect_timeout: Duration,
     breaker: Breaker,
     gate: Arc<Gate>,
+    /// True while its probe says that it is down.
+    probed_down: AtomicBool,
     metrics: Arc<ReleaseMetrics>,
     refusal: Refusal,
     series: Standard,
@@ -117,8 +120,10 @@ impl Model {
         targets: &mut Targets,
         parts: &Parts<'_>,
     ) -> Result<Self, ApplyProblem> {
-        let keep = before
-            .filter(|model| model.spec.breaker == spec.breaker && model.spec.limit == spec.limit);
+        let keep = before.filter(|model| {
+            let same = &model.spec;
+            same.breaker == spec.breaker && same.limit == spec.limit && same.probe == spec.probe
+        });
         let mut releases = Vec::with_capacity(spec.releases.len());
         for release in &spec.releases {
             let known = keep
@@ -126,7 +131,13 @@ impl Model {
                 .filter(|known| known.spec == *release);
             releases.push(match known {
                 Some(known) => known.clone(),
-                None => Arc::new(Release::build(spec, release, targets, parts)?),
+                None => {
+                    let release = Arc::new(Release::build(spec, release, targets, parts)?);
+                    if let Some(probe) = &spec.probe {
+                        health::watch(&release, probe.clone());
+                    }
+                    release
+                }
             });
         }
         let releases = releases.into_boxed_slice();
@@ -148,7 +159,9 @@ impl Model {
                         stable,
                         canary: None,
                     }),
-                    down: AtomicBool::new(before.is_some_and(|model| !model.healthy())),
+                    down: AtomicBool::new(
+                        before.is_some_and(|model| model.state.down.load(Ordering::Relaxed)),
+                    ),
                 })
             }
         };
@@ -211,9 +224,10 @@ impl Model {
         self.state.traffic.load().canary.is_some()
     }
 
-    /// False while an operator says that it is down.
+    /// False while an operator, or the probe of its stable release, says that
+    /// it is down.
     pub fn healthy(&self) -> bool {
-        !self.state.down.load(Ordering::Relaxed)
+        !self.state.down.load(Ordering::Relaxed) && self.state.traffic.load().stable.healthy()
     }
 
     /// Says whether the model is up. While it is not, policies see it as
@@ -229,6 +243,7 @@ impl Model {
         if let Some(canary) = &traffic.canary
             && let Some(hash) = key.hash(&self.spec.name)
             && canary.split.pick_hash(hash) == Some(1)
+            && canary.candidate.healthy()
         {
             return (canary.candidate.clone(), Some(traffic.stable.clone()));
         }
@@ -408,6 +423,7 @@ impl Release {
             },
             breaker,
             gate: Gate::new(model.limit),
+            probed_down: AtomicBool::new(false),
             metrics: parts.telemetry.release(&model.name, &spec.name),
             refusal: Refusal::new(parts.incidents, &spec.target),
             series: parts.evidence.of(SubjectRef::Release {
@@ -434,6 +450,16 @@ impl Release {
     /// Name of its model.
     pub fn model(&self) -> &Arc<str> {
         &self.spec.target.model
+    }
+
+    /// False while its probe says that it is down.
+    pub(crate) fn healthy(&self) -> bool {
+        !self.probed_down.load(Ordering::Relaxed)
+    }
+
+    /// What its probe says.
+    pub(crate) fn set_probed(&self, healthy: bool) {
+        self.probed_down.store(!healthy, Ordering::Relaxed);
     }
 
     /// How many of its calls are under way, and who waits.
@@ -511,8 +537,8 @@ fn header(name: &str) -> HeaderValue {
 /// Why a model is not called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotNow {
-    /// An operator says that it is down.
-    #[error("the model was marked as down")]
+    /// An operator, or its probe, says that it is down.
+    #[error("the model is down, as an operator or its probe says")]
     Down,
     /// Its breaker refuses.
     #[error(transparent)]

@@ -149,7 +149,7 @@ async fn caller(address: SocketAddr, number: u64, until: Instant, seen: Arc<Seen
         turn += 7;
         seen.requests.fetch_add(1, Ordering::Relaxed);
         let begun = Instant::now();
-        let hangs_up = turn % HANGS_UP == 0;
+        let hangs_up = turn.is_multiple_of(HANGS_UP);
         let longest = DEADLINE + PASSES_FOR + GRACE;
         let asked = tokio::time::timeout(longest, ask(address, route, hangs_up)).await;
         let took = begun.elapsed();

@@ -7,6 +7,7 @@ use super::limit::{self, Limit};
 use super::mistake::MistakeKind;
 use super::nearest::nearest;
 use super::price::{self, Price};
+use super::probe::{self, Probe};
 use super::provider::{Provider, ProviderKind};
 use super::schema::{
     Collection, Default, Key, Kind, RELEASES_MAX, Schema, TEXT_BYTES_MAX, TIMEOUT_MS_MAX,
@@ -32,6 +33,8 @@ pub struct Model {
     pub breaker: BreakerConfig,
     /// How many calls of each release may be under way.
     pub limit: Limit,
+    /// How its releases are probed.
+    pub probe: Option<Probe>,
     /// Longest time of one attempt, where shorter than the route's.
     pub timeout: Option<Duration>,
     /// Tokens of its context window, where known.
@@ -196,6 +199,12 @@ pub(super) static MODEL: Schema = Schema {
             about: "How many calls of each release may be under way.",
         },
         Key {
+            name: "probe",
+            kind: Kind::Table(&probe::PROBE),
+            default: Default::Words("none"),
+            about: "Asking whether the model's servers are well.",
+        },
+        Key {
             name: "releases",
             kind: Kind::List(&RELEASE, RELEASES_MAX),
             default: Default::Words("one release named `default`"),
@@ -352,6 +361,7 @@ pub(super) fn resolve(
         releases,
         rollout: rollout.flatten(),
         breaker,
+        probe: probe::resolve(&section.section("probe")),
         limit: limit::resolve(cx, &section.section("limit")),
         context_tokens: section.integer_if_set("context_tokens"),
         timeout: section

@@ -280,7 +280,7 @@ fn tell_operator(run: &Run, failure: &LastFailure) {
     let (why, detail) = match failure {
         LastFailure::Failed(failure) if failure.relay.is_some() => return,
         LastFailure::Failed(failure) => (failure.class.as_str(), &*failure.detail),
-        LastFailure::NotNow(NotNow::Down) => ("down", "marked as down by an operator"),
+        LastFailure::NotNow(NotNow::Down) => ("down", "down, as an operator or its probe says"),
         LastFailure::NotNow(NotNow::Breaker(_)) => ("breaker", "the breaker lets nothing pass"),
         LastFailure::NotNow(NotNow::RetryBudget) => ("retry-budget", "the budget is used up"),
         LastFailure::NotNow(NotNow::Busy(_)) => ("busy", "as many calls as it may have"),

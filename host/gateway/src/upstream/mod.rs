@@ -26,6 +26,7 @@ mod dialect;
 mod extract;
 mod headers;
 pub mod keys;
+mod probe;
 pub mod retry_after;
 pub mod simulated;
 mod source;
@@ -37,6 +38,7 @@ pub mod types;
 mod tests;
 
 pub use keys::{KEYS_MAX, KeyState, Keys};
+pub use probe::probe;
 pub use simulated::{Behaviour, Change, Fault, Simulated, SimulatedOptions};
 pub use stream::{StreamFacts, Watch};
 pub use target::{EndpointOptions, ReadingOptions, Target, TargetError, TargetOptions};

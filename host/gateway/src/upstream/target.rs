@@ -216,6 +216,8 @@ impl std::fmt::Debug for Paths {
 
 /// A place on a server, with all that is sent there each time.
 pub(super) struct Server {
+    /// What all paths are below.
+    base: Uri,
     pub(super) origin: Arc<Origin>,
     pub(super) path: PathAndQuery,
     pub(super) headers: HeaderMap,
@@ -305,6 +307,11 @@ impl Target {
     }
 }
 
+/// `path` below the base URL that `server` is on, whatever is called there.
+pub(super) fn beside(server: &Server, path: &str) -> PathAndQuery {
+    full_path(&server.base, path).unwrap_or_else(|| server.path.clone())
+}
+
 fn base_error(base_url: &str) -> TargetError {
     TargetError::BaseUrl(without_secrets(base_url))
 }
@@ -374,6 +381,7 @@ fn server(
         map.insert(header, value);
     }
     Ok(Server {
+        base: uri.clone(),
         origin: origin(&uri)?,
         path,
         headers: map,

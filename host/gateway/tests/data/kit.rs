@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, oneshot};
@@ -62,6 +62,8 @@ pub(crate) struct Model {
     pub(crate) addr: SocketAddr,
     says: Arc<Mutex<Says>>,
     calls: Arc<AtomicU32>,
+    /// Whether probes are told that it is ill.
+    ill: Arc<AtomicBool>,
     /// The last request body.
     heard: Arc<Mutex<Bytes>>,
     /// The headers of the last request.
@@ -79,6 +81,7 @@ impl Model {
             addr: listener.local_addr().unwrap(),
             says: Arc::new(Mutex::new(says)),
             calls: Arc::default(),
+            ill: Arc::default(),
             heard: Arc::default(),
             headers: Arc::default(),
             path: Arc::default(),
@@ -112,6 +115,11 @@ impl Model {
         *self.says.lock() = says;
     }
 
+    /// Says what probes are told from now on.
+    pub(crate) fn probed(&self, well: bool) {
+        self.ill.store(!well, Ordering::SeqCst);
+    }
+
     pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::SeqCst)
     }
@@ -140,6 +148,14 @@ impl Model {
         &self,
         request: Request<Incoming>,
     ) -> Result<Response<ModelBody>, std::io::Error> {
+        if request.method() == http::Method::GET {
+            let status = if self.ill.load(Ordering::SeqCst) {
+                503
+            } else {
+                200
+            };
+            return Ok(whole(status, "application/json", "{}".to_owned()));
+        }
         *self.headers.lock() = request.headers().clone();
         *self.path.lock() = request.uri().to_string();
         let body = request

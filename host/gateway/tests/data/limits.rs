@@ -219,6 +219,35 @@ async fn operators_force_breakers_and_take_models_out() {
 }
 
 #[tokio::test]
+async fn a_model_whose_probe_fails_is_not_called_until_it_is_well() {
+    let primary = Model::start(Says::Text("from primary")).await;
+    let backup = Model::start(Says::Text("from backup")).await;
+    let text = two(primary.addr, backup.addr, "").replace(
+        "[models.primary.breaker]",
+        "[models.primary.probe]\nevery_ms = 100\nunhealthy_after = 2\n[models.primary.breaker]",
+    );
+    let gateway = Running::start(&text).await;
+    assert_eq!(gateway.chat("chat").await.says(), "from primary");
+    primary.probed(false);
+    until("the primary is down", async || {
+        gateway.chat("chat").await.says() == "from backup"
+    })
+    .await;
+    let calls = primary.calls();
+    assert_eq!(gateway.chat("chat").await.says(), "from backup");
+    assert_eq!(
+        primary.calls(),
+        calls,
+        "nobody has to find out by calling it"
+    );
+    primary.probed(true);
+    until("it is back", async || {
+        gateway.chat("chat").await.says() == "from primary"
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn when_no_model_can_be_called_the_route_does_as_it_is_told() {
     let primary = Model::start(Says::Text("from primary")).await;
     let backup = Model::start(Says::Text("from backup")).await;
