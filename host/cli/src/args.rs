@@ -40,6 +40,9 @@ pub(crate) enum Command {
     /// Make, look into and change policies
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// See how models are doing, and take them out or in
+    #[command(subcommand)]
+    Model(ModelCommand),
     /// Look into what a running gateway has done
     #[command(subcommand)]
     Log(LogCommand),
@@ -64,6 +67,19 @@ pub(crate) enum PolicyCommand {
     Rollback(cmd::policy::rollback::Args),
     /// Show what was activated, and by whom
     History(cmd::policy::history::Args),
+}
+
+/// The verbs of `backstop model`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// List the models of a running gateway with their releases and breakers
+    List(cmd::model::List),
+    /// Put the breaker of a release into a state, until somebody says otherwise
+    Breaker(cmd::model::Breaker),
+    /// Let steps call the model again
+    Up(cmd::model::Health),
+    /// Keep steps from calling the model
+    Down(cmd::model::Health),
 }
 
 /// The verbs of `backstop log`.

@@ -20,6 +20,11 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use clap::Parser;
 
+/// Streams come and go by the thousand; this allocator gives back what they
+/// leave, where the system's keeps it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -33,6 +33,11 @@ use report::Report;
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
 
+/// As in the `backstop` binary: streams come and go by the thousand; this allocator gives back what they
+/// leave, where the system's keeps it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Shows what gateways do under load", version)]
 struct Args {

@@ -3,11 +3,12 @@
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod log;
+pub(crate) mod model;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod serve;
 
-use crate::args::{Command, LogCommand, PolicyCommand};
+use crate::args::{Command, LogCommand, ModelCommand, PolicyCommand};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 
@@ -22,6 +23,12 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
         Command::Log(LogCommand::Requests(args)) => log::run(args).await,
+        Command::Model(command) => match command {
+            ModelCommand::List(args) => model::list(args).await,
+            ModelCommand::Breaker(args) => model::breaker(args).await,
+            ModelCommand::Up(args) => model::health(args, true).await,
+            ModelCommand::Down(args) => model::health(args, false).await,
+        },
         Command::Reload(args) => reload::run(args).await,
         Command::Policy(command) => match command {
             PolicyCommand::New(args) => policy::new::run(args),
