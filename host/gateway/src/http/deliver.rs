@@ -6,6 +6,7 @@
 
 use super::body::Body;
 use super::respond::{self, EVENT_STREAM, JSON};
+use super::reviews;
 use crate::config::{RouteKind, RulesBody};
 use crate::execute::{Answer, End, LastFailure, Passing, Run};
 use crate::gate::Busy;
@@ -20,7 +21,7 @@ use backstop_core::fault::OnBreaker;
 use backstop_core::plan::STEPS_MAX;
 use backstop_core::verdict::Outcome;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use http::{Response, StatusCode};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -266,6 +267,9 @@ fn review(run: &Run, id: &str, judged: bool) -> Response<Body> {
     headers.insert(STEP, HeaderValue::from_static("review"));
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(REVIEW, id);
+    }
+    if let Ok(location) = HeaderValue::try_from(reviews::location(id)) {
+        headers.insert(LOCATION, location);
     }
     if judged {
         headers.insert(VERDICT, HeaderValue::from_static(Outcome::Review.as_str()));

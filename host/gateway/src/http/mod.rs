@@ -2,7 +2,8 @@
 //!
 //! [`handle`] serves one request. It loads the running state once, finds what
 //! is asked for and hands over to one module per surface, in reading order:
-//! [`mod@openai`], [`predict`], [`infer`], [`decide`], [`models`]. Nothing in here calls a
+//! [`mod@openai`], [`predict`], [`infer`], [`decide`], [`models`],
+//! [`reviews`]. Nothing in here calls a
 //! model; that is the business of `execute`.
 
 pub(crate) mod body;
@@ -14,6 +15,7 @@ mod openai;
 mod predict;
 mod question;
 pub(crate) mod respond;
+mod reviews;
 
 use crate::config::RouteKind;
 use crate::execute;
@@ -31,6 +33,7 @@ use std::time::Instant;
 const PREDICT: &str = "/v1/predict/";
 const DECIDE: &str = "/v1/decide/";
 const MODELS: &str = "/v1/models/";
+const REVIEWS: &str = "/v1/reviews/";
 
 /// How like a name must be to be offered as what was meant; Jaro-Winkler.
 const NEAR_ENOUGH: f64 = 0.75;
@@ -68,6 +71,10 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
             Ok(()) => decide::serve(gateway, request).await,
             Err(refusal) => Err(refusal),
         },
+        path if path.starts_with(REVIEWS) => match allow(&request, Method::GET) {
+            Ok(()) => reviews::one(gateway, &path[REVIEWS.len()..]).await,
+            Err(refusal) => Err(refusal),
+        },
         path if path.starts_with(MODELS) => allow(&request, Method::GET)
             .and_then(|()| models::one(&gateway.plant(), &path[MODELS.len()..])),
         path => Err(ApiError::new(
@@ -75,7 +82,7 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
             format!(
                 "no such path `{}`: the data plane serves /v1/chat/completions, /v1/completions, \
                  /v1/embeddings, /v1/responses, /v1/models, /v1/predict/{{route}}, \
-                 /v1/decide/{{point}} and /v2/models/{{route}}/infer",
+                 /v1/reviews/{{id}}, /v1/decide/{{point}} and /v2/models/{{route}}/infer",
                 backstop_core::text::cut(path, 100)
             ),
         )

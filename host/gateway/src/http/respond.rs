@@ -35,7 +35,7 @@ pub(crate) fn error(error: &ApiError, retry_after: Option<Duration>) -> Response
 }
 
 /// `wait` in seconds, rounded up: a caller must not come back too early.
-fn whole_seconds(wait: Duration) -> u64 {
+pub(crate) fn whole_seconds(wait: Duration) -> u64 {
     wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
 }
 

@@ -85,7 +85,7 @@ pub struct NewReview {
 /// An item of a review queue.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Review {
-    /// `rev-` and 24 hex digits that grow with time.
+    /// `rev-` and 44 hex digits that grow with time. Nobody guesses one.
     pub id: String,
     /// What was sent to review.
     pub item: NewReview,

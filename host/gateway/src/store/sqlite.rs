@@ -16,6 +16,7 @@ use super::{
 };
 use backstop::{BoxFuture, IncidentReport, Severity};
 use rusqlite::{Connection, OpenFlags};
+use rustls::crypto::GetRandomFailed;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,7 +169,17 @@ impl Store for SqliteStore {
             return Box::pin(async { Err(error) });
         }
         let options = self.options.clone();
-        let id = review_id(review.created_ms);
+        let id = match review_id(review.created_ms) {
+            Ok(id) => id,
+            Err(_) => {
+                let error = StoreError::Database {
+                    doing: "make a name for a review",
+                    path: self.path.clone(),
+                    source: "the system has no random numbers".into(),
+                };
+                return Box::pin(async { Err(error) });
+            }
+        };
         Box::pin(self.writer.submit("add a review", move |connection| {
             reviews::add(connection, id, review, &options)
         }))
@@ -320,15 +331,20 @@ impl Store for SqliteStore {
     }
 }
 
-/// `rev-`, 12 hex digits of time, 12 of chance: lists that are sorted by name
-/// are in order, and nobody guesses a neighbour's.
-fn review_id(created_ms: u64) -> String {
+/// `rev-`, 12 hex digits of time, 32 of chance: lists that are sorted by name
+/// are in order, and who knows some ids, or other numbers of this process,
+/// guesses no other. The id alone lets a caller read its review.
+fn review_id(created_ms: u64) -> Result<String, GetRandomFailed> {
     const TWELVE_DIGITS: u64 = (1 << 48) - 1;
-    format!(
-        "rev-{:012x}{:012x}",
+    let mut chance = [0; 16];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut chance)?;
+    Ok(format!(
+        "rev-{:012x}{:032x}",
         created_ms & TWELVE_DIGITS,
-        fastrand::u64(..) & TWELVE_DIGITS
-    )
+        u128::from_be_bytes(chance)
+    ))
 }
 
 /// Times beyond the year 292,277,026 are cut.
