@@ -293,6 +293,7 @@ impl<'a> Walk<'a> {
         match id {
             CallId { retry: 1.., .. } => Why::Retry,
             _ if self.resumed => Why::Rescue,
+            _ if self.regardless => Why::LeastBad,
             CallId { racer: 1.., .. } if hedges && !self.one_by_one => Why::Hedge,
             _ => Why::Plan,
         }

@@ -73,7 +73,7 @@ impl Moves {
                 self.malformed.get_or_create(&of).inc_by(events);
             }
             match attempt.why {
-                Why::Plan => {}
+                Why::Plan | Why::LeastBad => {}
                 Why::Retry => {
                     let before = record.attempts.iter().find(|before| {
                         (before.step, before.racer) == (attempt.step, attempt.racer)

@@ -178,6 +178,8 @@ pub enum Why {
     Hedge,
     /// A stream broke off after its caller had begun to see it.
     Rescue,
+    /// No model could be called, and this one fails least.
+    LeastBad,
 }
 
 impl Why {
@@ -188,6 +190,7 @@ impl Why {
             Why::Retry => "retry",
             Why::Hedge => "hedge",
             Why::Rescue => "rescue",
+            Why::LeastBad => "least-bad",
         }
     }
 }
