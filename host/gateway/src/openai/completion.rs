@@ -44,6 +44,10 @@ pub enum CompletionError {
 /// What was read of one chunk of a stream.
 #[derive(Debug, Default)]
 pub struct Chunk<'a> {
+    /// `id`, as JSON.
+    pub id: Option<&'a str>,
+    /// `created`, as JSON.
+    pub created: Option<&'a str>,
     /// True when the chunk adds something that a caller sees to any choice (and
     /// is not a preamble with nothing but a role, or a count of tokens).
     pub has_content: bool,
@@ -67,6 +71,10 @@ pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 #[derive(Deserialize)]
 struct CompletionView<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    created: Option<&'a RawValue>,
     #[serde(borrow)]
     model: Option<Text<'a>>,
     #[serde(borrow)]
@@ -233,6 +241,8 @@ impl<'a> Chunk<'a> {
             )));
         }
         let mut chunk = Chunk {
+            id: view.id.map(RawValue::get),
+            created: view.created.map(RawValue::get),
             served_model: view.model.map(|text| text.0),
             usage: usage(view.usage),
             ..Chunk::default()

@@ -9,12 +9,14 @@
 //!   streams as they are read;
 //! - [`sse`]: finds the events of a stream without copying it;
 //! - [`confidence`]: from token log-probabilities to one number;
+//! - [`constant`]: one id and time for all chunks of a stream;
 //! - [`error`]: the error envelope, complete and in band;
 //! - [`rules`]: rules answers in the shape of a model's.
 
 pub mod api;
 pub mod completion;
 pub mod confidence;
+pub mod constant;
 pub mod embeddings;
 pub mod error;
 pub mod request;

@@ -1,6 +1,7 @@
 //! An answer while it is being written: watched, timed, passed on untouched.
 //!
-//! [`EventStream`] hands on whole events as they came. On the way it notes what
+//! [`EventStream`] hands on whole events as they came, but for ids that change
+//! from chunk to chunk. On the way it notes what
 //! a later judgement needs ([`Watch`]), takes an upstream's error event out
 //! and turns it into a failure, leaves out single events that nobody can read,
 //! and knows whether the answer was complete: only the finish reasons of all
@@ -17,6 +18,7 @@ use super::source::Source;
 use super::types::{Extracted, Failure, Timeouts, Usage};
 use crate::openai::completion::{Chunk, CompletionError};
 use crate::openai::confidence::Logprobs;
+use crate::openai::constant::{Constant, Edit, edited};
 use crate::openai::sse::{EventSplitter, events};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::FinishReason;
@@ -26,7 +28,6 @@ use futures_util::Stream;
 use http::StatusCode;
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -223,6 +224,7 @@ pub(super) struct EventStream {
     /// None when nothing more will come from it.
     source: Option<Source>,
     dialect: Dialect,
+    constant: Constant,
     status: StatusCode,
     splitter: EventSplitter,
     watch: Watch,
@@ -238,8 +240,9 @@ pub(super) struct EventStream {
 struct Inspected {
     /// How much of it may pass, but for what is left out.
     passes: usize,
-    /// Events that nobody can read, in order.
-    left_out: Vec<Range<usize>>,
+    /// What is changed of it, in order: events that nobody can read are left
+    /// out, and all chunks get one id.
+    edits: Vec<Edit>,
     failure: Option<Failure>,
 }
 
@@ -256,6 +259,7 @@ impl EventStream {
         EventStream {
             source: Some(source),
             dialect,
+            constant: Constant::default(),
             status,
             splitter: EventSplitter::default(),
             watch,
@@ -360,21 +364,15 @@ impl EventStream {
                 .as_mut()
                 .reset(soon.min(self.deadlines.next_piece()));
         }
-        if inspected.left_out.is_empty() {
-            return events.slice(..inspected.passes);
+        let passes = events.slice(..inspected.passes);
+        if inspected.edits.is_empty() {
+            return passes;
         }
-        let mut passes = BytesMut::with_capacity(inspected.passes);
-        let mut from = 0;
-        for left_out in inspected.left_out {
-            passes.extend_from_slice(&events[from..left_out.start]);
-            from = left_out.end;
-        }
-        passes.extend_from_slice(&events[from..inspected.passes.max(from)]);
-        passes.freeze()
+        edited(&passes, &inspected.edits)
     }
 
     fn inspect(&mut self, bytes: &[u8]) -> Inspected {
-        let mut left_out = Vec::new();
+        let mut edits = Vec::new();
         let mut seen = self.watch.0.lock();
         for event in events(bytes) {
             let Some(data) = event.data.as_deref().filter(|data| !data.is_empty()) else {
@@ -390,7 +388,7 @@ impl EventStream {
                     seen.done = true;
                     return Inspected {
                         passes: event.end,
-                        left_out,
+                        edits,
                         failure: None,
                     };
                 }
@@ -401,13 +399,17 @@ impl EventStream {
                         self.timer.as_mut().reset(self.deadlines.next_piece());
                     }
                     seen.note(&chunk);
+                    self.constant.keep(&chunk, bytes, &mut edits);
                     continue;
                 }
                 Err(CompletionError::Error(error)) => in_band_failure(self.status, &error),
                 Err(error) => {
                     seen.events_malformed += 1;
                     if seen.events_malformed <= EVENTS_MALFORMED_MAX {
-                        left_out.push(event.start..event.end);
+                        edits.push(Edit {
+                            range: event.start..event.end,
+                            text: Bytes::new(),
+                        });
                         continue;
                     }
                     Failure::new(FailureClass::Malformed, error.to_string())
@@ -415,13 +417,13 @@ impl EventStream {
             };
             return Inspected {
                 passes: event.start,
-                left_out,
+                edits,
                 failure: Some(failure),
             };
         }
         Inspected {
             passes: bytes.len(),
-            left_out,
+            edits,
             failure: None,
         }
     }

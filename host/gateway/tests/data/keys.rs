@@ -15,11 +15,14 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tower::ServiceExt;
 
+/// Status and `Retry-After`.
+type Refusal = (u16, Option<u32>);
+
 /// A provider that treats each key in its own way.
 #[derive(Clone, Default)]
 struct Provider {
-    /// Status and `Retry-After` by key; others are answered.
-    refuses: Arc<Mutex<HashMap<&'static str, (u16, Option<u32>)>>>,
+    /// By key; others are answered.
+    refuses: Arc<Mutex<HashMap<&'static str, Refusal>>>,
     /// The keys that it was asked with, in order.
     asked: Arc<Mutex<Vec<String>>>,
 }
