@@ -128,6 +128,7 @@ pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
     ask.route.retries().request();
     ask.route.hedges().request();
     let trail = Trail::new(gateway, Arrival::of(&ask));
+    let caller_id = ask.caller_id.clone();
     let count = Count::new(ask.route.metrics(), trail.clone(), ask.arrived);
     let (plan, decision) = plan(gateway, &ask).await;
     trail.decided(decision);
@@ -142,7 +143,7 @@ pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
     let end = unavailable::instead(&run, plan, end).await;
     let mut response = deliver::respond(run, end);
     trail.told(response.status());
-    deliver::about_request(response.headers_mut(), trail.id());
+    deliver::about_request(response.headers_mut(), trail.id(), caller_id.as_deref());
     response
 }
 
@@ -158,7 +159,7 @@ pub(crate) fn refuse(
     let trail = Trail::new(gateway, Arrival::unrouted(arrived));
     trail.ended(RequestOutcome::ClientFault, took);
     trail.told(refusal.status());
-    deliver::about_request(refusal.headers_mut(), trail.id());
+    deliver::about_request(refusal.headers_mut(), trail.id(), None);
     refusal
 }
 

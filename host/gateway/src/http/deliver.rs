@@ -28,6 +28,8 @@ use std::borrow::Cow;
 
 /// Id of the request, under which the admin plane shows its attempts.
 const REQUEST: HeaderName = HeaderName::from_static("x-backstop-request");
+/// The same for clients that know nothing of this gateway.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Id of the fallback decision.
 const DECISION: HeaderName = HeaderName::from_static("x-backstop-decision");
 /// The model that answered.
@@ -174,10 +176,16 @@ pub(crate) fn rules_events(run: &Run, position: usize) -> Bytes {
     answer.to_events(run.ask.include_usage)
 }
 
-/// Tells the caller the id of its request.
-pub(crate) fn about_request(headers: &mut HeaderMap, id: RequestId) {
+/// Tells the caller the id of its request. `x-request-id`, which clients of
+/// OpenAI show, is the caller's own where it gave one, else the upstream's,
+/// else the gateway's.
+pub(crate) fn about_request(headers: &mut HeaderMap, id: RequestId, caller_id: Option<&str>) {
     if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+        headers.entry(X_REQUEST_ID).or_insert_with(|| id.clone());
         headers.insert(REQUEST, id);
+    }
+    if let Some(id) = caller_id.and_then(|id| HeaderValue::from_str(id).ok()) {
+        headers.insert(X_REQUEST_ID, id);
     }
 }
 

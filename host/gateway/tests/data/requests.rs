@@ -135,3 +135,23 @@ async fn large_bodies_on_one_connection_are_all_answered() {
         answer.into_body().collect().await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn every_answer_has_an_id_and_the_callers_own_where_it_gave_one() {
+    let gateway = gateway().await;
+    let headers = [("x-request-id", "mine-7")];
+    for route in ["chat", "nowhere"] {
+        let body = chat(route, false).to_string();
+        let answer = gateway
+            .post_with("/v1/chat/completions", &[], body.clone())
+            .await;
+        let ours = answer.header("x-backstop-request").unwrap();
+        assert_eq!(answer.header("x-request-id"), Some(ours), "{route}");
+        if route == "chat" {
+            let answer = gateway
+                .post_with("/v1/chat/completions", &headers, body)
+                .await;
+            assert_eq!(answer.header("x-request-id"), Some("mine-7"));
+        }
+    }
+}
