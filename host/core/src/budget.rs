@@ -76,6 +76,12 @@ impl Budget {
             .is_ok()
     }
 
+    /// Puts back what was taken for calls that were not made.
+    pub fn give_back(&self, calls: u32) {
+        self.saved
+            .fetch_add(i64::from(calls) * CALL, Ordering::Relaxed);
+    }
+
     /// Calls that could be taken now.
     pub fn left(&self, now_ms: u64) -> u32 {
         self.pay_free(now_ms);

@@ -298,11 +298,13 @@ impl Model {
         let entered = match waiting.release.gate.try_enter() {
             Some(place) => Ok(place),
             None => {
-                waiting
-                    .release
-                    .gate
-                    .enter(asks.caller, asks.until.into())
-                    .await
+                let gate = waiting.release.gate.clone();
+                let entered = gate.enter(asks.caller, asks.until.into()).await;
+                // Much may have happened while it waited.
+                if entered.is_ok() && !asks.regardless {
+                    waiting.ask_again()?;
+                }
+                entered
             }
         };
         waiting.enter(entered)
@@ -371,12 +373,25 @@ struct Waiting {
 }
 
 impl Waiting {
+    /// Asks the breaker once more.
+    fn ask_again(&mut self) -> Result<(), NotNow> {
+        let now_ms = self.clock.now_ms();
+        let breaker = &self.release.breaker;
+        if let Some(permit) = self.permit.take() {
+            breaker.release(permit, now_ms);
+        }
+        let asked = breaker.try_acquire(now_ms);
+        self.release.tell_events();
+        self.permit = Some(asked.map_err(NotNow::Breaker)?);
+        Ok(())
+    }
+
     fn enter(&mut self, place: Result<Place, Busy>) -> Result<Lease, NotNow> {
         let place = place.map_err(NotNow::Busy)?;
         Ok(Lease {
             release: self.release.clone(),
             permit: self.permit.take(),
-            place,
+            place: Some(place),
             clock: self.clock,
             started: Instant::now(),
         })
@@ -586,8 +601,9 @@ impl NotNow {
 pub(crate) struct Lease {
     release: Arc<Release>,
     permit: Option<Permit>,
-    /// Its place among the calls that are under way.
-    place: Place,
+    /// Its place among the calls that are under way; given back when what came
+    /// of it is known, whether or not the caller has read it.
+    place: Option<Place>,
     clock: Clock,
     started: Instant,
 }
@@ -596,12 +612,18 @@ impl Lease {
     /// Notes the time to the first token of a stream, which tells the limiter
     /// more than the length of the answer does.
     pub(crate) fn first_token(&self, latency: Duration) {
-        self.place.sample(latency, false);
+        self.sample(latency, false);
+    }
+
+    fn sample(&self, latency: Duration, dropped: bool) {
+        if let Some(place) = &self.place {
+            place.sample(latency, dropped);
+        }
     }
 
     /// Notes how long a whole answer took.
     pub(crate) fn whole(&self, latency: Duration) {
-        self.place.sample(latency, false);
+        self.sample(latency, false);
     }
 
     /// The release that is called.
@@ -637,14 +659,13 @@ impl Lease {
             .breaker
             .on_result(permit, now_ms, duration_ms, recorded);
         if let Some(wait) = failure.and_then(leave_alone) {
-            // Refused only where an operator has put the breaker into a state
-            // of his own, which is to stay.
             let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-            let _ = release.breaker.open_for(wait_ms, now_ms);
+            release.breaker.leave_alone_for(wait_ms, now_ms);
         }
         if failure.is_some_and(|failure| turned_away(failure.class)) {
-            self.place.sample(now - self.started, true);
+            self.sample(now - self.started, true);
         }
+        self.place = None;
         release.tell_events();
         release.refusal.ended(&release.spec.target, failure, now_ms);
         release

@@ -19,12 +19,18 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::convert::Infallible;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+
+/// Longest time for a caller to take the next piece of its answer. Slower ones
+/// hold a connection, and a place at a model, without getting anywhere.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Most connections of the data plane at one time. More callers wait in the
 /// kernel's queue. At 32 KiB each this bounds what waiting costs to 512 MiB.
@@ -204,7 +210,7 @@ impl Plane {
         });
         let connection = self
             .builder
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(patient(stream)), service)
             .into_owned();
         let connection = self.graceful.watch(connection);
         self.tasks.spawn(async move {
@@ -271,6 +277,14 @@ impl Asked {
             let _ = connection.await;
         }
     }
+}
+
+/// A stream whose writes do not wait for ever: a caller that reads nothing
+/// would keep its answer, and the call behind it, from ending.
+fn patient(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    Box::pin(stream)
 }
 
 /// Small answers and stream events must leave at once.

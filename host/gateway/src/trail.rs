@@ -33,6 +33,10 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Longest name of an upstream's that is kept of a model: it is the provider's
+/// text.
+const SERVED_MODEL_BYTES_MAX: usize = 128;
+
 /// The header by which callers name their request.
 const CALLER_ID: &str = "x-request-id";
 /// Longest id of a caller's that is kept: several UUIDs.
@@ -237,7 +241,10 @@ impl Attempting {
     pub(crate) fn streamed(&mut self, facts: &Extracted) {
         self.record.finish_reason = facts.finish_reason;
         self.record.usage = facts.usage;
-        self.record.served_model = facts.served_model.as_deref().map(Into::into);
+        self.record.served_model = facts
+            .served_model
+            .as_deref()
+            .map(|name| backstop_core::text::cut(name, SERVED_MODEL_BYTES_MAX).into());
         self.ended(AttemptEnd::Answered);
     }
 

@@ -66,6 +66,50 @@ async fn one_model_alone_fails_honestly() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_malformed_event_does_not_kill_the_only_answer_there_is() {
+    for route in ["", "stream = { hold = \"none\" }"] {
+        let fault = |_, _| {
+            let mut script = spoken(PRIMARY);
+            script.insert(4, event("{\"choices\": [{"));
+            script.extend([finish(), event("[DONE]"), end()]);
+            script
+        };
+        let seen = alone(fault, route, true).await;
+        assert!(seen.complete && seen.text == PRIMARY, "{seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_text_starts_again() {
+    let first = Faulty::start(|_, _| {
+        let call = json!({"tool_calls": [{"index": 0, "id": "c", "type": "function",
+                          "function": {"name": "f", "arguments": "{\"ci"}}]});
+        vec![
+            head(),
+            event(&delta(&call, None)),
+            Beat::Wait(ms(30)),
+            Beat::Close,
+        ]
+    })
+    .await
+    .unwrap();
+    let backup = Faulty::start(|_, stream| good(BACKUP, stream))
+        .await
+        .unwrap();
+    let providers = [("primary", &first, ""), ("backup", &backup, "")];
+    let restarts = "stream = { hold = \"none\", after_cut = \"restart\" }";
+    let (gateway, _folder) = gateway(&config(&providers, restarts)).await;
+    let seen = ask(&gateway, true).await;
+    assert_eq!(seen.error.as_deref(), Some("cut-stream"), "{seen:?}");
+    assert_eq!(
+        backup.asked(),
+        0,
+        "half a call of a tool is no text to go on from"
+    );
+    gateway.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_breaks_off_behind_its_beginning_is_told_in_band() {
     let at_once = "stream = { hold = \"none\" }";
     for (name, fault, code) in [

@@ -328,14 +328,24 @@ impl Breaker {
         self.change(|inner, config| {
             inner.settle(config, now_ms);
             inner.allow(BreakerState::Open)?;
-            let attempts = inner.attempts;
-            inner.enter(config, now_ms, BreakerState::Open);
-            inner.attempts = attempts;
-            inner.phase = Phase::Open {
-                since_ms: now_ms,
-                wait_ms: wait_ms.min(WAIT_MS_MAX),
-            };
+            inner.open_for(config, wait_ms, now_ms);
             Ok(())
+        })
+    }
+
+    /// Opens for `wait_ms` where the breaker works by itself: what a provider
+    /// asks for does not undo what an operator did. True when it opened.
+    pub fn leave_alone_for(&self, wait_ms: u64, now_ms: u64) -> bool {
+        self.change(|inner, config| {
+            inner.settle(config, now_ms);
+            let automatic = matches!(
+                inner.phase,
+                Phase::Closed | Phase::Open { .. } | Phase::HalfOpen { .. }
+            );
+            if automatic {
+                inner.open_for(config, wait_ms, now_ms);
+            }
+            automatic
         })
     }
 
@@ -428,6 +438,16 @@ impl Inner {
             }
             Phase::Closed | Phase::ForcedOpen | Phase::Disabled | Phase::MetricsOnly => {}
         }
+    }
+
+    fn open_for(&mut self, config: &BreakerConfig, wait_ms: u64, now_ms: u64) {
+        let attempts = self.attempts;
+        self.enter(config, now_ms, BreakerState::Open);
+        self.attempts = attempts;
+        self.phase = Phase::Open {
+            since_ms: now_ms,
+            wait_ms: wait_ms.min(WAIT_MS_MAX),
+        };
     }
 
     fn acquire(&mut self, config: &BreakerConfig, now_ms: u64) -> Result<Permit, Refused> {

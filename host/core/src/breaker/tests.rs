@@ -580,3 +580,24 @@ fn the_settings_for_models_are_valid_and_settings_read_back() {
     let partial: BreakerConfig = serde_json::from_str(partial).unwrap();
     assert_eq!(partial.minimum_number_of_calls, 100);
 }
+
+#[test]
+fn what_a_provider_asks_for_does_not_undo_what_an_operator_did() {
+    for (state, opens) in [
+        (BreakerState::Closed, true),
+        (BreakerState::Open, true),
+        (BreakerState::ForcedOpen, false),
+        (BreakerState::Disabled, false),
+        (BreakerState::MetricsOnly, false),
+    ] {
+        let case = Case::new(config());
+        case.breaker.force(state, case.now_ms).unwrap();
+        assert_eq!(
+            case.breaker.leave_alone_for(1_000, case.now_ms),
+            opens,
+            "{state:?}"
+        );
+        let expected = if opens { BreakerState::Open } else { state };
+        assert_eq!(case.breaker.state(case.now_ms), expected);
+    }
+}

@@ -1,12 +1,14 @@
 //! One attempt: permission, call, attribution, judgement.
 
 use super::Run;
-use super::hold::{self, Held};
+use super::hold::{self, Held, Share};
 use super::judge::{self, Judged};
 use crate::clock::millis;
+use crate::gate::Busy;
 use crate::release::{Asks, Lease, Model, NotNow, Release};
 use crate::trail::{Attempting, Why};
 use crate::upstream::{self, Complete, Failure, Reply, StreamFacts, StreamReply, Timeouts};
+use backstop_core::fault::FailureClass;
 use backstop_core::input::Attempt;
 use backstop_core::plan::Hold;
 use backstop_core::plan_run::{Call, CallEnd};
@@ -35,6 +37,8 @@ pub(super) enum Ended {
     /// A stream that may be delivered, as far as it is held back. Unless it is
     /// whole, nothing is recorded yet: whoever passes it on says how it ended.
     Streaming(Box<Begun>),
+    /// A stream that was judged not good enough: nothing is left of it.
+    Rejected,
     /// The call failed, after so many milliseconds.
     Failed(Box<Failure>, u32),
     /// The model was not called.
@@ -47,6 +51,8 @@ pub(super) struct Begun {
     pub(super) lease: Lease,
     pub(super) attempting: Attempting,
     pub(super) reply: StreamReply,
+    /// What it has of the bytes that may be held.
+    pub(super) share: Share,
     /// True when all of it is held, and recorded.
     pub(super) whole: bool,
     /// What was made of what is held, where anybody judges.
@@ -78,6 +84,11 @@ impl Ended {
                 repeatable: idempotent || !failure.may_have_acted,
                 delivered: false,
                 latency_ms: *latency_ms,
+            },
+            Ended::Rejected => CallEnd::Answered {
+                outcome: Outcome::Escalate,
+                delivered: false,
+                latency_ms: 0,
             },
             Ended::NotNow(_) => CallEnd::Refused,
         }
@@ -112,7 +123,7 @@ pub(super) struct Assignment<'a> {
 }
 
 /// Makes one attempt, after the wait that belongs to it.
-pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
+pub(super) async fn make(run: &Run, mut assignment: Assignment<'_>) -> Ended {
     let call = assignment.call;
     // Plans are checked against the route before they get here.
     let Some(model) = &assignment.model else {
@@ -152,10 +163,20 @@ pub(super) async fn make(run: &Run, assignment: Assignment<'_>) -> Ended {
             return Ended::NotNow(reason);
         }
     };
+    // Its time was counted from when it was to begin; it may have waited.
+    let started = Instant::now();
+    let left_ms = until.saturating_duration_since(started).as_millis();
+    let Some(left_ms) = u64::try_from(left_ms).ok().filter(|left_ms| *left_ms > 0) else {
+        attempting.not_called(NotNow::Busy(Busy::Late));
+        return Ended::NotNow(NotNow::Busy(Busy::Late));
+    };
+    let call = &mut assignment.call;
+    call.timeout_ms = call.timeout_ms.min(left_ms);
+    call.first_token_ms = call.first_token_ms.min(left_ms);
+    let call = *call;
     run.calls.fetch_add(1, Ordering::Relaxed);
     attempting.called(lease.release());
     let under_way = (lease, attempting);
-    let started = Instant::now();
     match request(run, model, &under_way, call).await {
         Ok(Reply::Stream(reply)) => begun(run, under_way, reply, &assignment, started).await,
         Ok(Reply::Complete(complete)) => answered(run, under_way, complete, &assignment).await,
@@ -214,6 +235,7 @@ async fn answered(
     for series in release.series().into_iter().chain([route]) {
         series.answer(now_ms, complete.latency, complete.facts.confidence);
     }
+    let tokens = complete.facts.usage.map(|usage| usage.completion_tokens);
     let candidate = judge::Candidate {
         release: &release,
         step: assignment.call.id.step,
@@ -224,10 +246,7 @@ async fn answered(
         delivered: false,
         partial: false,
         first_token: None,
-        tokens: complete
-            .facts
-            .usage
-            .map(|usage| u32::try_from(usage.completion_tokens).unwrap_or(u32::MAX)),
+        tokens: tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
     };
     let judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
     note_judged(&mut attempting, judged.as_ref());
@@ -250,10 +269,18 @@ async fn begun(
     lease.first_token(reply.first_token);
     let bytes_max = run.ask.route.spec().stream.hold_bytes_max;
     let until = started + Duration::from_millis(assignment.call.timeout_ms);
-    let whole = match hold::hold(&mut reply, assignment.hold, bytes_max, until).await {
-        Ok(held) => held == Held::Whole,
+    let (whole, share) = match hold::hold(&mut reply, assignment.hold, bytes_max, until).await {
+        Ok((held, share)) => (held == Held::Whole, share),
         Err(failure) => return failed(run, (lease, attempting), failure, started),
     };
+    let left_out = reply.watch.facts().events_malformed;
+    if whole && left_out > 0 && assignment.steps_left > 0 {
+        // What could not be read may have been a part of the answer, and
+        // nobody has seen any of it.
+        let text = format!("{left_out} events of the stream could not be read");
+        let failure = Failure::new(FailureClass::Malformed, text);
+        return failed(run, (lease, attempting), failure, started);
+    }
     if whole {
         let seen = reply.watch.facts();
         let times = (reply.called, reply.first_token);
@@ -281,6 +308,7 @@ async fn begun(
         lease,
         attempting,
         reply,
+        share,
         whole,
         judged,
     }))

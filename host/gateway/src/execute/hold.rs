@@ -23,9 +23,10 @@ pub(super) const HELD_BYTES_MAX: usize = 512 << 20;
 /// Bytes that are held back now.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// A share of what is held back, given back when it is dropped.
+/// A share of what is held back, given back when it is dropped: with the bytes
+/// themselves.
 #[derive(Debug, Default)]
-struct Share(usize);
+pub(super) struct Share(usize);
 
 impl Share {
     /// Adds `bytes`; false when all have as much as they may.
@@ -63,10 +64,10 @@ pub(super) async fn hold(
     hold: Hold,
     bytes_max: usize,
     until: std::time::Instant,
-) -> Result<Held, Failure> {
+) -> Result<(Held, Share), Failure> {
     let until = Instant::from_std(until);
     let (tokens, until) = match hold {
-        Hold::None => return Ok(Held::Beginning),
+        Hold::None => return Ok((Held::Beginning, Share::default())),
         Hold::Begin { tokens, ms } => {
             let begun = Instant::now() + Duration::from_millis(ms.into());
             (tokens, until.min(begun))
@@ -95,7 +96,7 @@ pub(super) async fn hold(
         }
     }
     reply.first = held.finish();
-    Ok(state)
+    Ok((state, share))
 }
 
 /// Pieces of a stream: one as it came, more in one place. Pieces share the

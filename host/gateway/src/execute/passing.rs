@@ -10,6 +10,7 @@
 
 use super::Run;
 use super::attempt::{self, Begun};
+use super::hold::Share;
 use super::judge::{self, Item};
 use super::keep;
 use super::walk::{self, End, Streaming};
@@ -32,7 +33,8 @@ use std::time::{Duration, Instant};
 
 /// A stream on its way to the caller.
 pub(crate) struct Passing {
-    first: Option<Bytes>,
+    /// With its share of what may be held.
+    first: Option<(Bytes, Share)>,
     rest: Rest,
     /// What the caller takes all chunks for: set for routes that restart.
     identity: Option<Identity>,
@@ -69,9 +71,9 @@ impl Passing {
         run.first_token();
         let restarts = after_cut(&run, &streaming.plan_run) == AfterCut::Restart;
         let identity = restarts.then(|| Identity::of(&streaming.begun.reply.first));
-        let (first, rest) = Rest::of(run, streaming);
+        let (first, share, rest) = Rest::of(run, streaming);
         Passing {
-            first: Some(first),
+            first: Some((first, share)),
             rest,
             identity: identity.flatten(),
             restarted: false,
@@ -97,7 +99,9 @@ impl Passing {
         attempting.left_out(watch.facts().events_malformed);
         attempting.failed(&failure);
         drop(attempting);
-        let restarts = self.identity.is_some() && after_cut(&run, &plan_run) == AfterCut::Restart;
+        let restarts = self.identity.is_some()
+            && watch.can_restart()
+            && after_cut(&run, &plan_run) == AfterCut::Restart;
         tell_operator(&run, &lease, &failure, restarts);
         if !restarts {
             run.outcome(RequestOutcome::Cut);
@@ -123,7 +127,7 @@ impl Passing {
         match end {
             End::Stream(streaming) => {
                 run.served(streaming.step(), streaming.release());
-                let (first, rest) = Rest::of(run, *streaming);
+                let (first, _, rest) = Rest::of(run, *streaming);
                 out.extend_from_slice(&identity.adopt(&first));
                 self.rest = rest;
                 self.restarted = true;
@@ -181,7 +185,7 @@ fn tell_operator(run: &Run, lease: &Lease, failure: &Failure, restarts: bool) {
 
 impl Rest {
     /// The first piece of a stream, and the rest of it.
-    fn of(run: Run, streaming: Streaming) -> (Bytes, Rest) {
+    fn of(run: Run, streaming: Streaming) -> (Bytes, Share, Rest) {
         let Streaming {
             call,
             begun,
@@ -191,6 +195,7 @@ impl Rest {
             lease,
             attempting,
             reply,
+            share,
             whole,
             ..
         } = begun;
@@ -205,7 +210,11 @@ impl Rest {
             first_token: reply.first_token,
             called: reply.called,
         };
-        (reply.first, Rest::Passing(reply.rest, Box::new(ending)))
+        (
+            reply.first,
+            share,
+            Rest::Passing(reply.rest, Box::new(ending)),
+        )
     }
 }
 
@@ -214,7 +223,7 @@ impl Stream for Passing {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = self.get_mut();
-        if let Some(first) = this.first.take() {
+        if let Some((first, _)) = this.first.take() {
             return Poll::Ready(Some(first));
         }
         loop {

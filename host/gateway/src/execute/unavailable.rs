@@ -11,6 +11,7 @@ use super::walk::{self, End, LastFailure};
 use crate::config::Unavailable;
 use crate::release::{Model, NotNow};
 use backstop_core::breaker::Refused;
+use backstop_core::input::BreakerState;
 use backstop_core::plan::{Action, Plan, Step};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,10 @@ fn least_bad(run: &Run, plan: &Plan) -> Option<Plan> {
         metrics.failure_rate.unwrap_or(0.0)
     };
     models(run, plan)
-        .filter(|(_, model)| model.healthy())
+        .filter(|(_, model)| {
+            let breaker = model.candidate(&run.ask.key, now_ms).breaker;
+            model.healthy() && breaker != BreakerState::ForcedOpen
+        })
         .min_by(|(_, one), (_, other)| rate(one).total_cmp(&rate(other)))
         .map(|(step, _)| Plan {
             steps: vec![step.clone()],

@@ -16,7 +16,10 @@ use crate::trail::Why;
 use crate::upstream::{Complete, Failure, StreamReply};
 use backstop_core::fault::{FailureClass, FailureClasses, MovesOn};
 use backstop_core::plan::{Action, Plan, RACERS_MAX, RETRIES_MAX};
-use backstop_core::plan_run::{Call, CallId, Exhausted, Move, PlanRun, RetryLimits, RunOptions};
+use backstop_core::plan_run::{
+    Call, CallEnd, CallId, Exhausted, Move, PlanRun, RetryLimits, RunOptions,
+};
+use backstop_core::verdict::Outcome;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::future::Future;
@@ -143,6 +146,7 @@ async fn go(mut walk: Walk<'_>, mut next: Move) -> End {
     let run = walk.run;
     let hurries = [const { Notify::const_new() }; RACERS_MAX];
     let mut racing = None;
+    let mut paid = Paid::default();
     loop {
         next = match next {
             Move::Call(call) if racing.is_none() => {
@@ -158,7 +162,8 @@ async fn go(mut walk: Walk<'_>, mut next: Move) -> End {
                 walk.one_by_one = false;
                 let racing = racing.insert(FuturesUnordered::new());
                 let more = u32::try_from(calls.len()).unwrap_or(u32::MAX) - 1;
-                if !run.ask.route.hedges().take(more, walk.now_ms()) {
+                paid = Paid::take(run, more, walk.now_ms());
+                if paid.calls < more {
                     run.trail().hedges_refused();
                     walk.one_by_one = true;
                     walk.plan_run.one_at_a_time();
@@ -182,12 +187,41 @@ async fn go(mut walk: Walk<'_>, mut next: Move) -> End {
             }
             end => {
                 drop(racing);
+                paid.settle(run);
                 return walk.end(end).await;
             }
         };
         if racing.as_ref().is_some_and(FuturesUnordered::is_empty) {
             racing = None;
+            paid.settle(run);
         }
+    }
+}
+
+/// Calls of a race beyond the first that were paid for.
+#[derive(Default)]
+struct Paid {
+    calls: u32,
+    /// Calls of the request before the race.
+    before: u32,
+}
+
+impl Paid {
+    fn take(run: &Run, calls: u32, now_ms: u64) -> Self {
+        let before = run.calls();
+        let taken = run.ask.route.hedges().take(calls, now_ms);
+        let calls = if taken { calls } else { 0 };
+        Paid { calls, before }
+    }
+
+    /// Gives back what was paid for calls that did not begin.
+    fn settle(&mut self, run: &Run) {
+        let begun = run.calls().saturating_sub(self.before + 1);
+        run.ask
+            .route
+            .hedges()
+            .give_back(self.calls.saturating_sub(begun));
+        self.calls = 0;
     }
 }
 
@@ -329,6 +363,17 @@ impl<'a> Walk<'a> {
         {
             self.kept.clear();
         }
+        // A stream that is not delivered is cancelled, and gives back its place.
+        let ended = match (ended, end) {
+            (
+                Ended::Streaming(_),
+                CallEnd::Answered {
+                    outcome: Outcome::Escalate,
+                    ..
+                },
+            ) => Ended::Rejected,
+            (ended, _) => ended,
+        };
         self.kept.push((id, ended));
         self.plan_run.told(id, end, self.now_ms(), fastrand::f64())
     }

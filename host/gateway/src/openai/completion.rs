@@ -57,6 +57,8 @@ pub struct Chunk<'a> {
     pub finished: u64,
     /// Of the first choice.
     pub finish_reason: Option<FinishReason>,
+    /// True when it adds nothing but text, and to the first choice alone.
+    pub only_text: bool,
     /// The model's name in the provider's words.
     pub served_model: Option<Cow<'a, str>>,
     /// Token counts; the chunk before `[DONE]` may have them.
@@ -107,6 +109,8 @@ struct ChoiceView<'a> {
 struct DeltaView<'a> {
     content: Option<&'a RawValue>,
     has_content: bool,
+    /// Something else than text is in it.
+    has_other: bool,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for DeltaView<'a> {
@@ -124,6 +128,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for DeltaView<'a> {
                 while let Some(Text(key)) = map.next_key()? {
                     let value: &'de RawValue = map.next_value()?;
                     view.has_content |= key != "role" && !is_nothing(value);
+                    view.has_other |= key != "role" && key != "content" && !is_nothing(value);
                     if key == "content" {
                         view.content = Some(value);
                     }
@@ -245,6 +250,7 @@ impl<'a> Chunk<'a> {
             created: view.created.map(RawValue::get),
             served_model: view.model.map(|text| text.0),
             usage: usage(view.usage),
+            only_text: true,
             ..Chunk::default()
         };
         let choices = view.choices.unwrap_or_default();
@@ -254,6 +260,8 @@ impl<'a> Chunk<'a> {
             if choice.finish_reason.is_some() {
                 chunk.finished |= bit;
             }
+            let delta = choice.delta.as_ref();
+            chunk.only_text &= choice.index == 0 && !delta.is_some_and(|delta| delta.has_other);
             chunk.has_content |= choice.text.is_some_and(|text| !is_nothing(text))
                 || choice.delta.as_ref().is_some_and(|delta| delta.has_content);
         }

@@ -36,6 +36,8 @@ pub struct RequestLayout {
     model_end: usize,
     /// What asks for log-probabilities, where the caller says nothing of them.
     logprobs: &'static str,
+    /// `n`, at least 1.
+    choices: u32,
 }
 
 /// Why a body is no request. The texts are for the caller.
@@ -83,6 +85,8 @@ struct Fields<'a> {
     model: Option<&'a RawValue>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
+    #[serde(borrow)]
+    n: Option<&'a RawValue>,
     #[serde(default)]
     logprobs: Present,
     #[serde(default)]
@@ -129,6 +133,14 @@ impl<'a> OpenAiRequest<'a> {
                 fields_start,
                 model_start,
                 model_end: model_start + raw.len(),
+                choices: match api {
+                    Api::Chat | Api::Completions => fields
+                        .n
+                        .and_then(|n| n.get().parse::<u32>().ok())
+                        .unwrap_or(1)
+                        .max(1),
+                    Api::Embeddings | Api::Responses => 1,
+                },
                 logprobs: if says_logprobs {
                     ""
                 } else {
@@ -140,6 +152,11 @@ impl<'a> OpenAiRequest<'a> {
 }
 
 impl RequestLayout {
+    /// How many choices are asked for (`n`).
+    pub fn choices(&self) -> u32 {
+        self.choices
+    }
+
     /// `body` with `model_json` (a JSON text) as its model, and asking for
     /// log-probabilities when `request_logprobs` is set and the caller did not
     /// say anything about them. Without a change, `body` itself.

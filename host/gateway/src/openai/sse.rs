@@ -51,6 +51,11 @@ impl EventSplitter {
         })
     }
 
+    /// True while an event is on its way that is more than a comment.
+    pub fn is_within_data(&self) -> bool {
+        !self.pending.is_empty() && !self.pending.starts_with(b":")
+    }
+
     fn keep(&mut self, bytes: &[u8]) -> Result<(), EventTooLong> {
         // A piece may itself hold many whole events behind the pending one, so
         // the bound is checked against what could be one event at most.

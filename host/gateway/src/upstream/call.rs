@@ -2,7 +2,6 @@
 
 use super::classify::{Kind, exchange_failure, in_band_failure, response_failure};
 use super::client::Exchange;
-use super::dialect::Dialect;
 use super::extract::{self, ReadError};
 use super::headers::relayable;
 use super::source::Source;
@@ -309,13 +308,7 @@ async fn stream(
             },
         );
     }
-    let mut events = EventStream::new(
-        source,
-        Dialect::of(call.path),
-        status,
-        deadlines,
-        call.keep_text_bytes,
-    );
+    let mut events = EventStream::new(source, call.path, status, deadlines, call.keep_text_bytes);
     let first = events.first().await?;
     Ok(Reply::Stream(StreamReply {
         status,

@@ -15,7 +15,7 @@
 use super::classify::{exchange_failure, in_band_failure};
 use super::dialect::{Dialect, Part};
 use super::source::Source;
-use super::types::{Extracted, Failure, Timeouts, Usage};
+use super::types::{Extracted, Failure, Path, Timeouts, Usage};
 use crate::openai::completion::{Chunk, CompletionError};
 use crate::openai::confidence::Logprobs;
 use crate::openai::constant::{Constant, Edit, edited};
@@ -122,6 +122,10 @@ struct Seen {
     /// Choices that have begun, and that have their finish reason; a bit each.
     choices: u64,
     finished: u64,
+    /// How many choices were asked for; at least 1.
+    choices_asked: u32,
+    /// Something else than text of the first choice has passed.
+    other: bool,
     tokens: u32,
     text: String,
     text_bytes: u64,
@@ -181,6 +185,13 @@ impl Watch {
         self.0.lock().tokens
     }
 
+    /// True when an answer that takes the place of what has passed reads well
+    /// behind it: so far there was only text, of one choice, without an end.
+    pub fn can_restart(&self) -> bool {
+        let seen = self.0.lock();
+        !seen.other && seen.finished == 0 && !seen.done && seen.choices_asked == 1
+    }
+
     /// True when the answer is whole.
     pub fn is_complete(&self) -> bool {
         self.0.lock().complete()
@@ -189,7 +200,9 @@ impl Watch {
 
 impl Seen {
     fn complete(&self) -> bool {
-        self.done || self.finished != 0 && self.choices & !self.finished == 0
+        self.done
+            || self.finished.count_ones() >= self.choices_asked.clamp(1, 64)
+                && self.choices & !self.finished == 0
     }
 
     fn note(&mut self, chunk: &Chunk<'_>) {
@@ -199,6 +212,7 @@ impl Seen {
         }
         self.choices |= chunk.choices;
         self.finished |= chunk.finished;
+        self.other |= !chunk.only_text;
         self.tokens = self.tokens.saturating_add(chunk.has_content.into());
         if chunk.usage.is_some() {
             self.usage = chunk.usage;
@@ -232,6 +246,8 @@ pub(super) struct EventStream {
     timer: Pin<Box<Sleep>>,
     /// An event with content has been seen: the answer has begun.
     begun: bool,
+    /// The answer is whole, and its end is waited for.
+    ending: bool,
     /// To be told after the bytes that came before it.
     failure: Option<Failure>,
 }
@@ -244,21 +260,27 @@ struct Inspected {
     /// out, and all chunks get one id.
     edits: Vec<Edit>,
     failure: Option<Failure>,
+    /// True when there was something of an answer in it.
+    moved: bool,
 }
 
 impl EventStream {
     pub(super) fn new(
         source: Source,
-        dialect: Dialect,
+        path: Path,
         status: StatusCode,
         deadlines: Deadlines,
         keep_text_bytes: usize,
     ) -> Self {
         let watch = Watch::default();
-        watch.0.lock().text_bytes_max = keep_text_bytes;
+        {
+            let mut seen = watch.0.lock();
+            seen.text_bytes_max = keep_text_bytes;
+            seen.choices_asked = path.choices();
+        }
         EventStream {
             source: Some(source),
-            dialect,
+            dialect: Dialect::of(path),
             constant: Constant::default(),
             status,
             splitter: EventSplitter::default(),
@@ -266,6 +288,7 @@ impl EventStream {
             deadlines,
             timer: Box::pin(sleep_until(deadlines.head())),
             begun: false,
+            ending: false,
             failure: None,
         }
     }
@@ -320,19 +343,19 @@ impl EventStream {
                         continue;
                     }
                 }
-                Poll::Ready(Some(Ok(piece))) => {
-                    if self.begun {
-                        self.timer.as_mut().reset(self.deadlines.next_piece());
-                    }
-                    match self.splitter.push(piece) {
-                        Ok(events) => self.pass(events),
-                        Err(error) => {
-                            self.failure =
-                                Some(Failure::new(FailureClass::Malformed, error.to_string()));
-                            continue;
+                Poll::Ready(Some(Ok(piece))) => match self.splitter.push(piece) {
+                    Ok(events) => {
+                        if self.begun && !self.ending && self.splitter.is_within_data() {
+                            self.timer.as_mut().reset(self.deadlines.next_piece());
                         }
+                        self.pass(events)
                     }
-                }
+                    Err(error) => {
+                        self.failure =
+                            Some(Failure::new(FailureClass::Malformed, error.to_string()));
+                        continue;
+                    }
+                },
                 Poll::Ready(Some(Err(_))) if self.watch.is_complete() => self.last_event(),
                 Poll::Ready(Some(Err(error))) => {
                     self.failure = Some(exchange_failure(&error, true));
@@ -358,11 +381,15 @@ impl EventStream {
         drop(seen);
         if done {
             self.end();
-        } else if complete {
+        } else if complete && !self.ending {
+            self.ending = true;
             let soon = Instant::now() + END_WAIT;
             self.timer
                 .as_mut()
                 .reset(soon.min(self.deadlines.next_piece()));
+        } else if inspected.moved && self.begun && !complete {
+            // Comments keep connections alive, and no answer.
+            self.timer.as_mut().reset(self.deadlines.next_piece());
         }
         let passes = events.slice(..inspected.passes);
         if inspected.edits.is_empty() {
@@ -373,6 +400,7 @@ impl EventStream {
 
     fn inspect(&mut self, bytes: &[u8]) -> Inspected {
         let mut edits = Vec::new();
+        let mut moved = false;
         let mut seen = self.watch.0.lock();
         for event in events(bytes) {
             let Some(data) = event.data.as_deref().filter(|data| !data.is_empty()) else {
@@ -390,14 +418,13 @@ impl EventStream {
                         passes: event.end,
                         edits,
                         failure: None,
+                        moved,
                     };
                 }
                 Ok(Part::Chunk(chunk)) => {
                     seen.events += 1;
-                    if (chunk.has_content || chunk.finished != 0) && !self.begun {
-                        self.begun = true;
-                        self.timer.as_mut().reset(self.deadlines.next_piece());
-                    }
+                    self.begun |= chunk.has_content || chunk.finished != 0;
+                    moved = true;
                     seen.note(&chunk);
                     self.constant.keep(&chunk, bytes, &mut edits);
                     continue;
@@ -419,12 +446,14 @@ impl EventStream {
                 passes: event.start,
                 edits,
                 failure: Some(failure),
+                moved,
             };
         }
         Inspected {
             passes: bytes.len(),
             edits,
             failure: None,
+            moved,
         }
     }
 

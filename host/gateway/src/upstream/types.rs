@@ -66,6 +66,14 @@ pub enum Path {
 }
 
 impl Path {
+    /// How many choices the answer is to have.
+    pub fn choices(&self) -> u32 {
+        match self {
+            Path::OpenAi(_, layout) => layout.choices(),
+            Path::Json => 1,
+        }
+    }
+
     /// What is asked for, in OpenTelemetry's words where it has one.
     pub fn operation(&self) -> &'static str {
         match self {

@@ -233,6 +233,32 @@ async fn an_upstream_that_forgets_to_end_is_not_waited_for() {
 }
 
 #[tokio::test]
+async fn comments_keep_no_answer_alive() {
+    let mut script = vec![head(EVENTS), chunk(&word("hi"))];
+    script.extend((0..40).flat_map(|_| [Beat::Wait(SHORT / 4), chunk(": ping\n\n")]));
+    let idle = Timeouts {
+        idle: SHORT,
+        ..patient()
+    };
+    let (_, failure, _) = drain(open(script, idle).await.unwrap()).await;
+    assert_eq!(failure.unwrap().class, F::TimeoutIdle);
+}
+
+#[tokio::test]
+async fn a_choice_that_has_not_begun_is_missing() {
+    let body = word("hi") + &delta("{}", "\"stop\"");
+    let server = Server::always(vec![head(EVENTS), chunk(&body), end()]).await;
+    let upstream = Upstream::new();
+    let mut call = chat(&chat_target(&upstream, &server.url()), true, patient());
+    let asked =
+        Bytes::from_static(br#"{"model": "route", "stream": true, "n": 2, "messages": []}"#);
+    let layout = OpenAiRequest::parse(Api::Chat, &asked).unwrap().layout;
+    (call.body, call.path) = (asked, Path::OpenAi(Api::Chat, layout));
+    let (_, failure, _) = drain(upstream.call(call).await.unwrap()).await;
+    assert_eq!(failure.unwrap().class, F::CutStream);
+}
+
+#[tokio::test]
 async fn every_choice_needs_its_finish_reason() {
     let second = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"}}]}\n\n";
     let body = word("hi") + second + &delta("{}", "\"stop\"");
