@@ -187,7 +187,15 @@ impl Plane {
                 std::future::pending::<()>().await;
                 continue;
             };
-            match listener.accept().await {
+            let accepted = loop {
+                tokio::select! {
+                    biased;
+                    accepted = listener.accept() => break accepted,
+                    // What is finished keeps its memory until it has left.
+                    Some(_) = self.tasks.join_next() => {}
+                }
+            };
+            match accepted {
                 Ok((stream, _peer)) => return Accepted { stream, slot },
                 Err(error) => {
                     tracing::warn!(%error, "failed to accept a connection");

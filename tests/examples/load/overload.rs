@@ -45,7 +45,7 @@ provider = "p"
 limit = { kind = "none" }
 [models.limited]
 provider = "p"
-limit = { kind = "adaptive", tolerance = 1.1, queue = 100, queue_ms = 15 }
+limit = { kind = "adaptive", tolerance = 1.05, queue = 100, queue_ms = 10 }
 [routes.open]
 kind = "chat"
 models = ["open"]
