@@ -45,7 +45,7 @@ provider = "p"
 limit = { kind = "none" }
 [models.limited]
 provider = "p"
-limit = { kind = "adaptive", tolerance = 1.05, queue = 100, queue_ms = 10 }
+limit = { kind = "adaptive", tolerance = 1.05, queue = 100, queue_ms = 5 }
 [routes.open]
 kind = "chat"
 models = ["open"]
