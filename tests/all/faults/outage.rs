@@ -1,8 +1,5 @@
 //! An outage of some seconds: the model is left alone but for single trials,
 //! and has its traffic back as soon as it is well.
-//!
-//! `cargo run --release -p backstop-tests --example load -- outage` plays a
-//! minute of it with the breaker's own times.
 
 use super::*;
 

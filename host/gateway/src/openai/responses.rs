@@ -2,7 +2,7 @@
 //!
 //! A stream ends with `response.completed`, `response.incomplete` or
 //! `response.failed`; there is no `[DONE]`. Views skip what they do not know.
-//! [`write`] makes answers of this shape.
+//! [`mod@write`] makes answers of this shape.
 
 pub mod write;
 
