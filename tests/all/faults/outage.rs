@@ -1,5 +1,6 @@
 //! An outage of some seconds: the model is left alone but for single trials,
-//! and has its traffic back as soon as it is well.
+//! and has its traffic back as soon as it is well. With the breaker's own times the
+//! load program plays it, `load -- outage`.
 
 use super::*;
 

@@ -1,13 +1,15 @@
 //! Gateways under load, on real sockets: what a gateway adds to a request, what
 //! a swap of a policy does to traffic, what a hostile policy does to its
-//! neighbours, what becomes of more requests than a model can answer, and of
-//! thousands of streams whose providers fail.
+//! neighbours, what becomes of more requests than a model can answer, of a
+//! model that is out for a minute, and of thousands of streams whose providers
+//! fail.
 //!
 //! ```sh
 //! cargo run --release -p backstop-tests --example load -- added
 //! cargo run --release -p backstop-tests --example load -- swaps
 //! cargo run --release -p backstop-tests --example load -- hostile
 //! cargo run --release -p backstop-tests --example load -- overload
+//! cargo run --release -p backstop-tests --example load -- outage
 //! cargo run --release -p backstop-tests --example load -- soak
 //! ```
 //!
@@ -22,6 +24,7 @@
 mod added;
 mod hostile;
 mod kit;
+mod outage;
 mod overload;
 mod report;
 mod soak;
@@ -57,6 +60,8 @@ enum What {
     Swaps(swaps::Options),
     /// A model is asked for four times what it can do.
     Overload(overload::Options),
+    /// A model is out for a minute.
+    Outage(outage::Options),
     /// Thousands of streams at once from providers that fail at random.
     Soak(soak::Options),
     /// A gateway for another command.
@@ -75,6 +80,7 @@ fn main() -> Fallible<ExitCode> {
             What::Added(options) => added::run(options, &inside).await,
             What::Swaps(options) => swaps::run(options, &inside).await,
             What::Overload(options) => overload::run(options, &inside).await,
+            What::Outage(options) => outage::run(options, &inside).await,
             What::Soak(options) => soak::run(options).await,
             What::Gateway(options) => soak::gateway(options).await.map(|()| Report::default()),
             What::Hostile(options) => hostile::run(options, &inside).await,
