@@ -1,3 +1,5 @@
+//! What policies are written with.
+//!
 #![doc = include_str!("../docs/tutorial.md")]
 
 mod answer;
