@@ -6,7 +6,7 @@
 //! a rollout changes a share without a request noticing. A reload keeps the
 //! models and releases whose configuration is the same, breakers and all.
 //!
-//! A call of a release is a [`Lease`], in the module of that name. Always
+//! A call of a release is a `Lease`, in the module of that name. Always
 //! holds: while the candidate's breaker refuses, its callers are served by the
 //! stable release rather than by another model.
 
