@@ -87,6 +87,11 @@ pub struct BreakerConfig {
     /// Calls in the window before there are rates; at least 1. A count-based
     /// window needs no more calls than it can hold.
     pub minimum_number_of_calls: u32,
+    /// Failed calls in a row, with no good one between, from which the breaker
+    /// opens whatever the window says; 0 is never. Not in resilience4j, where
+    /// a window full of good calls hides an outage until half of it has
+    /// failed: Envoy's outlier detection counts `consecutive_5xx` for this.
+    pub consecutive_failures_threshold: u32,
     /// Trial calls of a half-open period: 1 to 1,000.
     pub permitted_number_of_calls_in_half_open_state: u32,
     /// How many of them may be in flight at once; 0 is no limit of its own.
@@ -116,6 +121,7 @@ impl Default for BreakerConfig {
             sliding_window_type: SlidingWindowType::CountBased,
             sliding_window_size: 100,
             minimum_number_of_calls: 100,
+            consecutive_failures_threshold: 0,
             permitted_number_of_calls_in_half_open_state: 10,
             concurrent_calls_in_half_open_state_max: 0,
             wait_interval_in_open_state: OpenInterval::Fixed { wait_ms: 60_000 },
@@ -142,17 +148,20 @@ pub struct BreakerConfigError {
 impl BreakerConfig {
     /// Settings for calls of models, which are few, slow and dear, where
     /// resilience4j's defaults would take 100 failures to notice an outage:
-    /// the calls of the last 30 s, at least 10 of them; open for 5 s, then
-    /// half as long again each time up to 10 s, so that a model that is well
-    /// again has its traffic within seconds, ± 20 % so that the nodes of a
-    /// fleet do not return together; one trial call, which costs one caller a
-    /// detour, and for which a model gets a minute. Thresholds are resilience4j's: half
-    /// of the calls failed, or all of them slower than a minute.
+    /// the calls of the last 30 s, at least 10 of them, or 10 failures in a
+    /// row, since a busy model's good calls of the last half minute would hide
+    /// that it went down; open for 5 s, then half as long again each time up
+    /// to 10 s, so that a model that is well again has its traffic within
+    /// seconds, ± 20 % so that the nodes of a fleet do not return together;
+    /// one trial call, which costs one caller a detour, and for which a model
+    /// gets a minute. Thresholds are resilience4j's: half of the calls failed,
+    /// or all of them slower than a minute.
     pub fn for_models() -> Self {
         BreakerConfig {
             sliding_window_type: SlidingWindowType::TimeBased,
             sliding_window_size: 30,
             minimum_number_of_calls: 10,
+            consecutive_failures_threshold: 10,
             permitted_number_of_calls_in_half_open_state: 1,
             concurrent_calls_in_half_open_state_max: 1,
             wait_interval_in_open_state: OpenInterval::Exponential {

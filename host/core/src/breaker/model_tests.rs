@@ -31,6 +31,9 @@ struct Model {
     period: u32,
     /// Time, failed, slow; of the present window.
     calls: Vec<(u64, bool, bool)>,
+    /// How each counted call since the window was emptied ended, true when it
+    /// failed: the window forgets, this does not.
+    ends: Vec<bool>,
     taken: u32,
     attempts: u32,
 }
@@ -45,6 +48,7 @@ impl Model {
             trials: false,
             period: 0,
             calls: Vec::new(),
+            ends: Vec::new(),
             taken: 0,
             attempts: 0,
         }
@@ -53,6 +57,7 @@ impl Model {
     fn enter(&mut self, now_ms: u64, state: BreakerState) {
         if state != BreakerState::Open {
             self.calls.clear();
+            self.ends.clear();
             self.trials = state == BreakerState::HalfOpen;
         }
         match state {
@@ -141,18 +146,28 @@ impl Model {
         let slow = duration_ms > self.config.slow_call_duration_threshold_ms;
         self.calls
             .push((now_ms, recorded == Recorded::Failure, slow));
-        let Some((failure_rate, slow_rate)) = self.rates(now_ms) else {
-            return;
-        };
-        let bad = failure_rate >= self.config.failure_rate_threshold
-            || slow_rate >= self.config.slow_call_rate_threshold;
+        self.ends.push(recorded == Recorded::Failure);
+        let rates = self.rates(now_ms);
+        let many = self.config.consecutive_failures_threshold as usize;
+        let in_a_row = many > 0 && self.failures_in_a_row() >= many;
+        let bad = in_a_row
+            || rates.is_some_and(|(failure_rate, slow_rate)| {
+                failure_rate >= self.config.failure_rate_threshold
+                    || slow_rate >= self.config.slow_call_rate_threshold
+            });
         match self.state {
             BreakerState::Closed | BreakerState::HalfOpen if bad => {
                 self.enter(now_ms, BreakerState::Open);
             }
-            BreakerState::HalfOpen => self.enter(now_ms, BreakerState::Closed),
+            BreakerState::HalfOpen if rates.is_some() => {
+                self.enter(now_ms, BreakerState::Closed);
+            }
             _ => {}
         }
+    }
+
+    fn failures_in_a_row(&self) -> usize {
+        self.ends.iter().rev().take_while(|failed| **failed).count()
     }
 
     fn window(&self, now_ms: u64) -> &[(u64, bool, bool)] {
@@ -223,8 +238,10 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn config() -> impl Strategy<Value = BreakerConfig> {
-    (any::<bool>(), 1..8u32, 1..8u32, 1..5u32).prop_map(|(by_count, size, minimum, permitted)| {
-        BreakerConfig {
+    let drawn = (any::<bool>(), 1..8u32, 1..8u32, 1..5u32, 0..5u32);
+    drawn.prop_map(
+        |(by_count, size, minimum, permitted, in_a_row)| BreakerConfig {
+            consecutive_failures_threshold: in_a_row,
             sliding_window_type: if by_count {
                 SlidingWindowType::CountBased
             } else {
@@ -243,8 +260,8 @@ fn config() -> impl Strategy<Value = BreakerConfig> {
             },
             max_wait_duration_in_half_open_state_ms: 3_000,
             ..BreakerConfig::default()
-        }
-    })
+        },
+    )
 }
 
 /// Does `ops` to a breaker and to its model, and holds them together after
@@ -298,6 +315,10 @@ fn compare(config: BreakerConfig, ops: Vec<Op>) -> Result<(), TestCaseError> {
         prop_assert_eq!(metrics.buffered_calls as usize, model.window(now_ms).len());
         let rates = metrics.failure_rate.zip(metrics.slow_call_rate);
         prop_assert_eq!(rates, model.rates(now_ms));
+        prop_assert_eq!(
+            metrics.consecutive_failures as usize,
+            model.failures_in_a_row()
+        );
         out.truncate(32);
     }
     Ok(())

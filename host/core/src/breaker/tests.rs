@@ -601,3 +601,47 @@ fn what_a_provider_asks_for_does_not_undo_what_an_operator_did() {
         assert_eq!(case.breaker.state(case.now_ms), expected);
     }
 }
+
+#[test]
+fn failures_in_a_row_open_it_behind_a_window_full_of_good_calls() {
+    let config = BreakerConfig {
+        consecutive_failures_threshold: 4,
+        ..config()
+    };
+    let case = Case::new(config);
+    case.calls("SSSSSSSSSSSSFFFSFFF");
+    case.is(BreakerState::Closed);
+    // What says nothing about the release does not break the row.
+    case.calls("I");
+    case.breaker.take_events();
+    case.calls("F");
+    case.is(BreakerState::Open);
+    let kinds: Vec<_> = case
+        .breaker
+        .take_events()
+        .into_iter()
+        .map(|e| e.kind)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            BreakerEventKind::ConsecutiveFailures { calls: 4 },
+            BreakerEventKind::StateTransition {
+                from: BreakerState::Closed,
+                to: BreakerState::Open
+            }
+        ]
+    );
+}
+
+#[test]
+fn a_model_that_goes_down_after_good_traffic_is_left_alone_after_ten_calls() {
+    let case = Case::new(BreakerConfig::for_models());
+    for _ in 0..200 {
+        case.calls("SSSSSSSSSS");
+    }
+    case.calls("FFFFFFFFF");
+    case.is(BreakerState::Closed);
+    case.calls("F");
+    case.is(BreakerState::Open);
+}

@@ -99,6 +99,8 @@ pub struct BreakerStatus {
     pub calls: u32,
     /// Failed calls in the window.
     pub failed_calls: u32,
+    /// Failed calls since the last good one.
+    pub consecutive_failures: u32,
     /// Calls that it refused since the start.
     pub refused_calls: u64,
 }
@@ -111,6 +113,7 @@ impl From<&BreakerMetrics> for BreakerStatus {
             slow_call_rate: metrics.slow_call_rate,
             calls: metrics.buffered_calls,
             failed_calls: metrics.failed_calls,
+            consecutive_failures: metrics.consecutive_failures,
             refused_calls: metrics.not_permitted_calls,
         }
     }

@@ -52,6 +52,7 @@ impl Control for Fake {
                 slow_call_rate: None,
                 calls: 8,
                 failed_calls: 1,
+                consecutive_failures: 1,
                 refused_calls: 0,
             },
             load: LoadStatus::default(),

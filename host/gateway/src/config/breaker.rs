@@ -58,6 +58,12 @@ pub(super) static BREAKER: Schema = Schema {
             about: "Calls in the window before the breaker can open.",
         },
         Key {
+            name: "consecutive_failures_threshold",
+            kind: Kind::Integer(0, 1_000_000),
+            default: Default::Integer(10),
+            about: "Failed calls in a row from which the breaker opens whatever the window says; 0 is never. Not in resilience4j.",
+        },
+        Key {
             name: "permitted_number_of_calls_in_half_open_state",
             kind: Kind::Integer(1, 1_000),
             default: Default::Integer(1),
@@ -139,6 +145,7 @@ pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> BreakerCo
         },
         sliding_window_size: section.integer("sliding_window_size"),
         minimum_number_of_calls: section.integer("minimum_number_of_calls"),
+        consecutive_failures_threshold: section.integer("consecutive_failures_threshold"),
         permitted_number_of_calls_in_half_open_state: section
             .integer("permitted_number_of_calls_in_half_open_state"),
         concurrent_calls_in_half_open_state_max: section
