@@ -389,38 +389,10 @@ fn scenarios() -> Vec<Scenario> {
             script
         }),
         always("announces more than comes", |_, stream| {
-            let (kind, body) = if stream {
-                (
-                    "text/event-stream",
-                    format!("data: {}\n\n", delta(&json!({"content": "one "}), None)),
-                )
-            } else {
-                ("application/json", completion(PRIMARY))
-            };
-            vec![
-                Beat::Say(format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
-                    body.len() + 100
-                )),
-                Beat::Close,
-            ]
+            announced(stream, |bytes| bytes + 100)
         }),
         always("announces less than comes", |_, stream| {
-            let (kind, body) = if stream {
-                (
-                    "text/event-stream",
-                    format!("data: {}\n\n", delta(&json!({"content": "one "}), None)),
-                )
-            } else {
-                ("application/json", completion(PRIMARY))
-            };
-            vec![
-                Beat::Say(format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
-                    body.len() / 2
-                )),
-                Beat::Close,
-            ]
+            announced(stream, |bytes| bytes / 2)
         }),
         always("chunks that are none", |_, stream| {
             let mut script = half(stream);
@@ -609,4 +581,24 @@ async fn an_upstream_that_ignores_cancellation_holds_nobody_up() {
         .count();
     assert_eq!(cancelled, 1);
     gateway.stop().await;
+}
+
+/// An answer that closes after its body, whose announced length is
+/// `announce` of its true one.
+fn announced(stream: bool, announce: impl Fn(usize) -> usize) -> Vec<Beat> {
+    let (kind, body) = if stream {
+        (
+            "text/event-stream",
+            format!("data: {}\n\n", delta(&json!({"content": "one "}), None)),
+        )
+    } else {
+        ("application/json", completion(PRIMARY))
+    };
+    let length = announce(body.len());
+    vec![
+        Beat::Say(format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )),
+        Beat::Close,
+    ]
 }

@@ -21,13 +21,7 @@ async fn model_calls_end_with_their_budget() {
         reason.contains("[Ok(()), Ok(()), Err(") && reason.contains("Calls"),
         "{reason}"
     );
-    assert_eq!(
-        world
-            .models
-            .calls
-            .load(std::sync::atomic::Ordering::Relaxed),
-        2
-    );
+    assert_eq!(calls(&world), 2);
 }
 
 #[tokio::test]
@@ -41,13 +35,7 @@ async fn model_calls_end_with_their_cost() {
     };
     let reason = abstains(&world, options).await;
     assert!(reason.contains("Cost"), "{reason}");
-    assert_eq!(
-        world
-            .models
-            .calls
-            .load(std::sync::atomic::Ordering::Relaxed),
-        1
-    );
+    assert_eq!(calls(&world), 1);
 }
 
 #[tokio::test]
@@ -55,13 +43,7 @@ async fn a_model_that_is_not_granted_is_not_called() {
     let world = world();
     let reason = abstains(&world, options("call-other-model")).await;
     assert!(reason.contains("Denied"), "{reason}");
-    assert_eq!(
-        world
-            .models
-            .calls
-            .load(std::sync::atomic::Ordering::Relaxed),
-        0
-    );
+    assert_eq!(calls(&world), 0);
 }
 
 #[tokio::test]
@@ -106,4 +88,12 @@ async fn bodies_need_a_grant() {
         };
         assert!(reason.contains(says), "{reason}");
     }
+}
+
+/// How often a model was called.
+fn calls(world: &World) -> u64 {
+    world
+        .models
+        .calls
+        .load(std::sync::atomic::Ordering::Relaxed)
 }

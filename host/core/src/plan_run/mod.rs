@@ -16,80 +16,19 @@
 //! - an attempt that the caller has already seen something of is neither
 //!   repeated nor replaced.
 
+mod moves;
+mod retry;
 #[cfg(test)]
 mod tests;
+
+pub use moves::{Call, CallEnd, CallId, Exhausted, Move};
+pub use retry::RetryLimits;
 
 use crate::fault::{FailureClass, FailureClasses};
 use crate::input::Attempt;
 use crate::plan::{Action, CallStep, Plan};
 use crate::verdict::Outcome;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-
-/// A route's limits on repeating a call.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RetryLimits {
-    /// Most repetitions of one call, whatever the plan says.
-    pub retries_max: u8,
-    /// Milliseconds before the first repetition.
-    pub backoff_ms: u64,
-    /// What each further wait is multiplied by, at least 1.
-    pub backoff_multiplier: f64,
-    /// Milliseconds that a wait never exceeds, unless the provider asks for it.
-    pub backoff_ms_max: u64,
-    /// Share of a wait by which it is lengthened or shortened at random, 0 to 1.
-    pub backoff_jitter: f64,
-    /// Milliseconds above which a provider's `Retry-After` is not waited for:
-    /// the run goes on to the next step instead.
-    pub retry_after_ms_max: u64,
-    /// Most repetitions after failures of single classes, by the position of
-    /// the class in [`FailureClass::ALL`]. Classes without one are repeated as
-    /// often as the others, or not at all where that is not worth it
-    /// ([`Effect::repeats`](crate::fault::Effect::repeats)).
-    pub classes: [Option<u8>; FailureClass::ALL.len()],
-}
-
-impl Default for RetryLimits {
-    /// Up to five, 0.5 s and then twice as long each time up to 8 s, a fifth
-    /// more or less, and no provider is waited for longer than 10 s.
-    fn default() -> Self {
-        RetryLimits {
-            retries_max: 5,
-            backoff_ms: 500,
-            backoff_multiplier: 2.0,
-            backoff_ms_max: 8_000,
-            backoff_jitter: 0.2,
-            retry_after_ms_max: 10_000,
-            classes: [None; FailureClass::ALL.len()],
-        }
-    }
-}
-
-impl RetryLimits {
-    /// Most repetitions after a failure of `class`.
-    pub fn after(&self, class: FailureClass) -> u8 {
-        match self.classes[class as usize] {
-            Some(own) => own.min(self.retries_max),
-            None if class.effect().repeats => self.retries_max,
-            None => 0,
-        }
-    }
-
-    /// Milliseconds before repetition number `retry` (from 0): exponential
-    /// with jitter, never sooner than the provider asked for. None when the
-    /// provider asks for too much. `random` is uniform in `[0, 1)`.
-    pub fn delay_ms(&self, retry: u32, retry_after_ms: Option<u64>, random: f64) -> Option<u64> {
-        let floor = retry_after_ms.unwrap_or(0);
-        if floor > self.retry_after_ms_max {
-            return None;
-        }
-        let exponent = i32::try_from(retry).unwrap_or(i32::MAX);
-        let grown = self.backoff_ms as f64 * self.backoff_multiplier.powi(exponent);
-        let jitter = 1.0 + self.backoff_jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0);
-        let wait = grown.min(self.backoff_ms_max as f64) * jitter;
-        Some((wait as u64).max(floor))
-    }
-}
 
 /// What a run is bound by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -105,132 +44,6 @@ pub struct RunOptions {
     pub retry: RetryLimits,
     /// Failures that the route does not go on after, whatever a step says.
     pub stays: FailureClasses,
-}
-
-/// Which call: of which step, which of a race, which repetition; all from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct CallId {
-    /// Position of the step.
-    pub step: u32,
-    /// Position in the race; 0 for a step that is none.
-    pub racer: u32,
-    /// 0 for the first attempt, then the number of the repetition.
-    pub retry: u32,
-}
-
-/// One call to make. [`PlanRun::model`] names the model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Call {
-    /// Which.
-    pub id: CallId,
-    /// Milliseconds to wait before it.
-    pub delay_ms: u64,
-    /// Milliseconds for the attempt, from its start; at least 1.
-    pub timeout_ms: u64,
-    /// Milliseconds until the first token or the response head; at most
-    /// `timeout_ms`.
-    pub first_token_ms: u64,
-}
-
-/// What to do next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "a run goes on with this move"]
-pub enum Move {
-    /// Make this call and tell how it ended. In a race: besides those under way.
-    Call(Call),
-    /// Make these calls at once, each after its own delay, and tell how each
-    /// ended until told to do something else.
-    Race(Vec<Call>),
-    /// Calls of the race are still under way: wait for the next to end.
-    Wait {
-        /// A call whose delay need not be waited out, since no other is left
-        /// in flight.
-        hurry: Option<CallId>,
-    },
-    /// Ends the run: deliver this answer and cancel what is under way.
-    Deliver(CallId),
-    /// Ends the run: answer with the rules of this step.
-    Rules {
-        /// Position of the step.
-        step: u32,
-    },
-    /// Ends the run: send to review.
-    Review {
-        /// Position of the step.
-        step: u32,
-        /// The answer that was judged to need it; none when the plan says so.
-        answer: Option<CallId>,
-    },
-    /// Ends the run: decline as this step says.
-    Refuse {
-        /// Position of the step.
-        step: u32,
-    },
-    /// Ends the run: tell the caller of this failure, which another model would
-    /// not mend or may no longer replace.
-    Fail {
-        /// The call.
-        call: CallId,
-        /// Its failure.
-        class: FailureClass,
-    },
-    /// Ends the run: no step is left; use the route's last resort.
-    Exhausted(Exhausted),
-}
-
-impl Move {
-    /// True when the run has ended.
-    pub fn is_end(&self) -> bool {
-        !matches!(self, Move::Call(_) | Move::Race(_) | Move::Wait { .. })
-    }
-}
-
-/// Why no step is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Exhausted {
-    /// The last call failed.
-    Failed(FailureClass),
-    /// The last answer was judged not good enough.
-    Escalated,
-    /// The breaker of the last model refused.
-    Refused,
-    /// There was no time for another call.
-    Deadline,
-}
-
-/// How a call ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CallEnd {
-    /// It answered, and the answer was judged.
-    Answered {
-        /// The judgement.
-        outcome: Outcome,
-        /// True when the caller already has the answer: it is then the one
-        /// that is delivered, whatever the judgement.
-        delivered: bool,
-        /// Milliseconds that it took.
-        latency_ms: u32,
-    },
-    /// It failed.
-    Failed {
-        /// Why.
-        class: FailureClass,
-        /// What the provider said about when to come back.
-        retry_after_ms: Option<u64>,
-        /// False when the call must not be repeated, whatever its class: the
-        /// model may have acted on it.
-        repeatable: bool,
-        /// True when the caller has already seen something of the answer: the
-        /// failure is then the caller's to know.
-        delivered: bool,
-        /// Milliseconds that it took.
-        latency_ms: u32,
-    },
-    /// It was not made: the breaker refused, no release could serve, or a
-    /// repetition was not allowed. What the attempt before a repetition failed
-    /// of then holds.
-    Refused,
 }
 
 /// The state of one plan's execution.

@@ -190,15 +190,7 @@ fn a_route_may_stay_where_a_step_would_go_on() {
         ..options()
     };
     let mut run = PlanRun::new(Arc::new(plan), options);
-    let first = the_call(run.begin(NOW));
-    let next = run.told(first.id, failed(class), NOW, 0.5);
-    assert_eq!(
-        next,
-        Move::Fail {
-            call: first.id,
-            class
-        }
-    );
+    ends_with(&mut run, class);
 }
 
 #[test]
@@ -277,15 +269,7 @@ fn a_failing_model_is_followed_by_the_backup_and_then_by_rules() {
 fn failures_that_do_not_move_on_end_the_plan() {
     for class in [FailureClass::ClientFault, FailureClass::ContentPolicy] {
         let mut run = run(vec![Action::Call(call("a", 3)), rules()]);
-        let first = the_call(run.begin(NOW));
-        let next = run.told(first.id, failed(class), NOW, 0.5);
-        assert_eq!(
-            next,
-            Move::Fail {
-                call: first.id,
-                class
-            }
-        );
+        ends_with(&mut run, class);
     }
 }
 
@@ -629,4 +613,11 @@ proptest! {
         prop_assert_eq!(run.calls() as usize, made);
         prop_assert!(run.attempts().len() <= made);
     }
+}
+
+/// The first call fails so, and that ends the run.
+fn ends_with(run: &mut PlanRun, class: FailureClass) {
+    let call = the_call(run.begin(NOW)).id;
+    let next = run.told(call, failed(class), NOW, 0.5);
+    assert_eq!(next, Move::Fail { call, class });
 }

@@ -124,34 +124,29 @@ const CONNECT_MS: Key = Key {
     about: "Milliseconds until a connection must stand.",
 };
 
+/// What every server is described with.
+const SERVER_KEYS: [Key; 7] = [
+    KIND,
+    BASE_URL,
+    API_KEY,
+    API_KEYS,
+    API_KEY_HEADER,
+    HEADERS,
+    CONNECT_MS,
+];
+
 /// `[providers.NAME]` of kind `openai`.
 pub(super) static OPENAI: Schema = Schema {
     name: "providers.NAME (kind = \"openai\")",
     about: "A server with OpenAI's chat completions.",
-    keys: &[
-        KIND,
-        BASE_URL,
-        API_KEY,
-        API_KEYS,
-        API_KEY_HEADER,
-        HEADERS,
-        CONNECT_MS,
-    ],
+    keys: &SERVER_KEYS,
 };
 
 /// `[providers.NAME]` of kind `json`.
 pub(super) static JSON: Schema = Schema {
     name: "providers.NAME (kind = \"json\")",
     about: "A server that answers JSON with JSON.",
-    keys: &[
-        KIND,
-        BASE_URL,
-        API_KEY,
-        API_KEYS,
-        API_KEY_HEADER,
-        HEADERS,
-        CONNECT_MS,
-    ],
+    keys: &SERVER_KEYS,
 };
 
 /// Headers that belong to the gateway's own transport.

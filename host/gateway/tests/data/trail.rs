@@ -291,18 +291,7 @@ async fn hedges_rescues_and_losers_are_told_apart() {
         Some(1)
     );
 
-    let call = |model: &str| CallStep {
-        model: model.into(),
-        timeout_ms: 2_000,
-        first_token_ms: 2_000,
-        retries: 0,
-        move_on: backstop_core::fault::FailureClasses::MODEL_FAULTS,
-    };
-    let race = Action::Race(RaceStep {
-        calls: vec![call("primary"), call("backup")],
-        stagger_ms: 30,
-    });
-    plan(&gateway, &text, race).await;
+    plan(&gateway, &text, race()).await;
     primary.say(Says::Hang);
     backup.say(Says::Text("from backup"));
     gateway.chat("chat").await;
@@ -356,18 +345,7 @@ async fn calls_without_a_budget_are_told_and_are_no_repetitions() {
     ];
     assert_eq!(told(&record), expected);
 
-    let call = |model: &str| CallStep {
-        model: model.into(),
-        timeout_ms: 2_000,
-        first_token_ms: 2_000,
-        retries: 0,
-        move_on: backstop_core::fault::FailureClasses::MODEL_FAULTS,
-    };
-    let race = Action::Race(RaceStep {
-        calls: vec![call("primary"), call("backup")],
-        stagger_ms: 30,
-    });
-    plan(&gateway, &text, race).await;
+    plan(&gateway, &text, race()).await;
     gateway.chat("chat").await;
     let raced = self::record(&gateway).await;
     let expected = [
@@ -422,4 +400,19 @@ async fn a_crowd_of_streams_leaves_one_record_each() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), records.len());
+}
+
+/// Both models, the second 30 ms after the first.
+fn race() -> Action {
+    let call = |model: &str| CallStep {
+        model: model.into(),
+        timeout_ms: 2_000,
+        first_token_ms: 2_000,
+        retries: 0,
+        move_on: backstop_core::fault::FailureClasses::MODEL_FAULTS,
+    };
+    Action::Race(RaceStep {
+        calls: vec![call("primary"), call("backup")],
+        stagger_ms: 30,
+    })
 }
