@@ -2,14 +2,15 @@
 //! bounded line of those that wait, and nobody that waits for long.
 //!
 //! Below the limit a call costs two atomic instructions. At the limit it waits
-//! in a queue that serves caller by caller (`backstop_core::limit`), for as
-//! long as the model's `queue_ms` and its own deadline allow; then the plan
-//! goes on to its next step. Always holds: each place is given back once, also
+//! in a queue that serves level by level and caller by caller
+//! (`backstop_core::limit`), for as long as the model's `queue_ms` and its own
+//! deadline allow; then, or when it gives way to a higher level, the plan goes
+//! on to its next step. Always holds: each place is given back once, also
 //! when its call is dropped, and goes to whoever waits before anybody new; who
 //! hangs up waits no longer.
 
 use crate::config::{Limit, LimitKind};
-use backstop_core::limit::{FairQueue, Full, Gradient, Sample, Ticket};
+use backstop_core::limit::{Full, Gradient, Priority, PriorityQueue, Sample, Turn};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,9 +28,12 @@ pub(crate) struct Gate {
     limit: AtomicU32,
     /// How many wait; also in `queue`, which is locked.
     queued: AtomicU32,
-    queue: Mutex<FairQueue<oneshot::Sender<Place>>>,
+    queue: Mutex<PriorityQueue<Told>>,
     gradient: Option<Mutex<Gradient>>,
 }
+
+/// Tells one that waits of its place, or why there is none.
+type Told = oneshot::Sender<Result<Place, Busy>>;
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,10 @@ pub(crate) enum Busy {
     Full,
     /// The queue is full, and this caller has its share of it.
     OwnShare,
+    /// As many of this level wait as may.
+    Level,
+    /// It gave way to a higher level.
+    Outranked,
     /// Others had their turn for as long as it was waited.
     Late,
 }
@@ -48,6 +56,8 @@ impl Busy {
         match self {
             Busy::Full => "queue-full",
             Busy::OwnShare => "queue-share",
+            Busy::Level => "queue-level",
+            Busy::Outranked => "queue-outranked",
             Busy::Late => "queue-late",
         }
     }
@@ -98,7 +108,7 @@ impl Gate {
             in_flight: AtomicU32::new(0),
             limit: AtomicU32::new(limit),
             queued: AtomicU32::new(0),
-            queue: Mutex::new(FairQueue::new(spec.queue)),
+            queue: Mutex::new(PriorityQueue::new(spec.queue, spec.shares)),
             gradient: adaptive.then(|| Mutex::new(Gradient::new(spec.gradient, 0))),
             spec,
         })
@@ -125,46 +135,63 @@ impl Gate {
         (self.queued() == 0).then(|| self.take()).flatten()
     }
 
-    /// A place for a call of `caller`, now or before `until`.
+    /// A place for a call of `caller` that matters so much, now or before
+    /// `until`.
     ///
     /// # Errors
     ///
     /// Why there is none. Nothing is left behind.
     pub(crate) async fn enter(
         self: &Arc<Self>,
+        priority: Priority,
         caller: u64,
         until: Instant,
     ) -> Result<Place, Busy> {
         match self.try_enter() {
             Some(place) => Ok(place),
-            None => self.wait(caller, until).await,
+            None => self.wait(priority, caller, until).await,
         }
     }
 
-    async fn wait(self: &Arc<Self>, caller: u64, until: Instant) -> Result<Place, Busy> {
+    async fn wait(
+        self: &Arc<Self>,
+        priority: Priority,
+        caller: u64,
+        until: Instant,
+    ) -> Result<Place, Busy> {
         let until = until.min(Instant::now() + self.spec.queue_wait);
         let (sender, receiver) = oneshot::channel();
         let mut waiter = Waiter {
             gate: self,
-            ticket: None,
+            turn: None,
         };
-        {
+        let pushed_out = {
             let mut queue = self.queue.lock();
-            let (ticket, pushed_out) = queue.push(caller, sender).map_err(|full| match full {
-                Full { own_share: true } => Busy::OwnShare,
-                Full { own_share: false } => Busy::Full,
+            let pushed = queue.push(priority, caller, sender);
+            let (turn, pushed_out) = pushed.map_err(|full| match full {
+                Full::Queue => Busy::Full,
+                Full::OwnShare => Busy::OwnShare,
+                Full::Level => Busy::Level,
             })?;
-            waiter.ticket = Some(ticket);
+            waiter.turn = Some(turn);
             self.note_queued(&queue);
-            // Dropped, it tells whoever waits that there is no room any more.
-            drop(pushed_out);
+            pushed_out
+        };
+        if let Some((level, gone)) = pushed_out {
+            let why = if level < priority {
+                Busy::Outranked
+            } else {
+                Busy::Full
+            };
+            // Who has just hung up need not be told.
+            let _ = gone.send(Err(why));
         }
         // A place may have become free before this one was in the queue.
         self.serve();
         match timeout_at(until, receiver).await {
-            Ok(Ok(place)) => {
-                waiter.ticket = None;
-                Ok(place)
+            Ok(Ok(told)) => {
+                waiter.turn = None;
+                told
             }
             Ok(Err(_)) => Err(Busy::Full),
             Err(_) => Err(Busy::Late),
@@ -187,23 +214,23 @@ impl Gate {
             let Some(mut place) = self.take() else { return };
             // Who has just hung up gives it back.
             while let Some(next) = self.next() {
-                match next.send(place) {
-                    Ok(()) => break,
-                    Err(unwanted) => place = unwanted,
+                match next.send(Ok(place)) {
+                    Err(Ok(unwanted)) => place = unwanted,
+                    _ => break,
                 }
             }
         }
     }
 
     /// Whose turn it is. The queue is unlocked when this returns.
-    fn next(&self) -> Option<oneshot::Sender<Place>> {
+    fn next(&self) -> Option<Told> {
         let mut queue = self.queue.lock();
         let next = queue.pop();
         self.note_queued(&queue);
         next
     }
 
-    fn note_queued(&self, queue: &FairQueue<oneshot::Sender<Place>>) {
+    fn note_queued(&self, queue: &PriorityQueue<Told>) {
         let queued = u32::try_from(queue.len()).unwrap_or(u32::MAX);
         self.queued.store(queued, Ordering::Release);
     }
@@ -212,14 +239,14 @@ impl Gate {
 /// Leaves the queue when it is dropped.
 struct Waiter<'a> {
     gate: &'a Gate,
-    ticket: Option<Ticket>,
+    turn: Option<Turn>,
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
+        if let Some(turn) = self.turn.take() {
             let mut queue = self.gate.queue.lock();
-            let removed = queue.remove(ticket);
+            let removed = queue.remove(turn);
             self.gate.note_queued(&queue);
             drop(queue);
             drop(removed);
@@ -230,7 +257,7 @@ impl Drop for Waiter<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use backstop_core::limit::GradientOptions;
+    use backstop_core::limit::{GradientOptions, Shares};
 
     fn gate(limit: u32, queue: usize, queue_ms: u64) -> Arc<Gate> {
         Gate::new(Limit {
@@ -243,6 +270,10 @@ mod tests {
                 smoothing: 0.2,
             },
             queue,
+            shares: Shares {
+                normal: 100,
+                sheddable: 50,
+            },
             queue_wait: Duration::from_millis(queue_ms),
         })
     }
@@ -252,7 +283,7 @@ mod tests {
     }
 
     async fn enter(gate: &Arc<Gate>, caller: u64) -> Result<Place, Busy> {
-        gate.enter(caller, later()).await
+        gate.enter(Priority::Normal, caller, later()).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,7 +311,8 @@ mod tests {
         assert_eq!(begun.elapsed().as_millis(), 1_000);
         let soon = Instant::now() + Duration::from_millis(10);
         let begun = Instant::now();
-        assert_eq!(gate.enter(2, soon).await.unwrap_err(), Busy::Late);
+        let told = gate.enter(Priority::Critical, 2, soon).await;
+        assert_eq!(told.unwrap_err(), Busy::Late);
         assert_eq!(begun.elapsed().as_millis(), 10);
         assert_eq!(gate.queued(), 0);
     }
@@ -310,6 +342,36 @@ mod tests {
             ends.push(greedy.await.unwrap());
         }
         assert_eq!(ends, [Ok(()), Err(Busy::Full)], "the last to come gave way");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lower_level_gives_way_and_is_told_at_once() {
+        let gate = gate(1, 2, 1_000);
+        let first = enter(&gate, 1).await.unwrap();
+        let asks = |priority, caller| {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                let begun = Instant::now();
+                let told = gate.enter(priority, caller, later()).await.map(drop);
+                (told, begun.elapsed().as_millis())
+            })
+        };
+        let cheap = asks(Priority::Sheddable, 2);
+        tokio::task::yield_now().await;
+        // Its share of two is one.
+        let (told, _) = asks(Priority::Sheddable, 3).await.unwrap();
+        assert_eq!(told, Err(Busy::Level));
+        let normal = asks(Priority::Normal, 4);
+        tokio::task::yield_now().await;
+        let critical = asks(Priority::Critical, 5);
+        tokio::task::yield_now().await;
+        assert_eq!(cheap.await.unwrap(), (Err(Busy::Outranked), 0));
+        let place = gate.try_enter();
+        assert!(place.is_none(), "a free place is for who waits");
+        drop(first);
+        assert_eq!(critical.await.unwrap(), (Ok(()), 0));
+        assert_eq!(normal.await.unwrap(), (Ok(()), 0));
+        assert_eq!((gate.in_flight(), gate.queued()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -293,7 +293,9 @@ impl Model {
             Some(place) => Ok(place),
             None => {
                 let gate = waiting.release.gate.clone();
-                let entered = gate.enter(asks.caller, asks.until.into()).await;
+                let entered = gate
+                    .enter(asks.priority, asks.caller, asks.until.into())
+                    .await;
                 // Much may have happened while it waited.
                 if entered.is_ok() && !asks.regardless {
                     waiting.ask_again()?;

@@ -201,6 +201,7 @@ fn request_span(record: &RequestRecord, context: TraceContext) -> Draft {
         KeyValue::new("gen_ai.request.stream", record.streaming),
         KeyValue::new("backstop.request", record.id.to_string()),
         KeyValue::new("backstop.route", record.route.clone()),
+        KeyValue::new("backstop.priority", record.priority.as_str()),
         KeyValue::new("backstop.outcome", record.outcome.as_str()),
         KeyValue::new("backstop.attempts", record.attempts.len() as i64),
     ];

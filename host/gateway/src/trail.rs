@@ -26,6 +26,7 @@ use crate::release::{NotNow, Release};
 use crate::telemetry::RequestOutcome;
 use crate::upstream::{Extracted, Failure, TraceHeaders};
 use backstop::record::DecisionId;
+use backstop_core::limit::Priority;
 use backstop_core::plan_run::CallId;
 use backstop_core::verdict::Outcome;
 use http::{HeaderMap, StatusCode};
@@ -54,6 +55,8 @@ pub(crate) struct Arrival {
     /// one; empty for a request that found no route.
     pub(crate) operation: &'static str,
     pub(crate) streaming: bool,
+    /// How much the request matters.
+    pub(crate) priority: Priority,
     pub(crate) arrived: Instant,
     /// The caller's own id of the request.
     pub(crate) caller_id: Option<Box<str>>,

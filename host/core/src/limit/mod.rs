@@ -2,12 +2,15 @@
 //! when that many are.
 //!
 //! - [`gradient`]: a limit that follows the release's capacity;
-//! - [`queue`]: those that wait, bounded, and served caller by caller.
+//! - [`priority`]: those that wait, bounded, the most important first;
+//! - [`queue`]: those of one level, served caller by caller.
 //!
-//! Both are pure: whoever counts the calls asks them, with the time.
+//! All are pure: whoever counts the calls asks them, with the time.
 
 pub mod gradient;
+pub mod priority;
 pub mod queue;
 
 pub use gradient::{Gradient, GradientOptions, Sample};
+pub use priority::{Priority, PriorityQueue, Shares, Turn};
 pub use queue::{FairQueue, Full, Ticket};

@@ -1,4 +1,5 @@
-//! Those that wait for a place: bounded, and served caller by caller.
+//! Those of one level that wait for a place: bounded, and served caller by
+//! caller. [`super::priority`] puts the levels in order.
 //!
 //! Callers take turns; within one caller the first come is the first served.
 //! When the queue is full, whoever has the most waiting gives way to a caller
@@ -16,11 +17,15 @@ pub struct Ticket {
     number: u64,
 }
 
-/// There is no room.
+/// Why there is no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full {
-    /// True when the caller has its fair share of the queue already.
-    pub own_share: bool,
+pub enum Full {
+    /// As many wait as the queue takes.
+    Queue,
+    /// The same, and the caller has its fair share of it already.
+    OwnShare,
+    /// As many of this level wait as the queue takes of it.
+    Level,
 }
 
 /// A queue of `T`.
@@ -67,24 +72,62 @@ impl<T> FairQueue<T> {
     ///
     /// When the queue is full and nobody has more waiting than this caller.
     pub fn push(&mut self, caller: u64, item: T) -> Result<(Ticket, Option<T>), Full> {
-        let mut pushed_out = None;
         if self.len >= self.len_max {
-            let own = self.of(caller).map_or(0, |waiting| waiting.items.len());
-            let full = Full {
-                own_share: own > 0 && own >= self.len_max / self.callers.len().max(1),
-            };
-            let most = self.callers.iter().enumerate();
-            let most = most.max_by_key(|(_, waiting)| waiting.items.len());
-            let Some((position, _)) = most.filter(|(_, most)| most.items.len() > own + 1) else {
-                return Err(full);
-            };
-            // The last to come has waited the least.
-            pushed_out = self.callers[position]
-                .items
-                .pop_back()
-                .map(|(_, item)| item);
-            self.len -= 1;
+            return self.push_as_full(caller, item);
         }
+        Ok((self.add(caller, item), None))
+    }
+
+    /// The same where there is no room for one more, whatever the queue takes:
+    /// somebody gives way, or the item is refused.
+    ///
+    /// # Errors
+    ///
+    /// As [`FairQueue::push`].
+    pub fn push_as_full(&mut self, caller: u64, item: T) -> Result<(Ticket, Option<T>), Full> {
+        let own = self.of(caller).map_or(0, |waiting| waiting.items.len());
+        let most = self.most();
+        let Some(most) = most.filter(|most| self.callers[*most].items.len() > own + 1) else {
+            return Err(if own > 0 && own >= self.len / self.callers.len().max(1) {
+                Full::OwnShare
+            } else {
+                Full::Queue
+            });
+        };
+        let pushed_out = self.give_way_at(most);
+        Ok((self.add(caller, item), pushed_out))
+    }
+
+    /// Takes out the last to come of whoever has the most waiting; none when
+    /// nobody waits.
+    pub fn give_way(&mut self) -> Option<T> {
+        let most = self.most()?;
+        self.give_way_at(most)
+    }
+
+    /// Position of the caller with the most waiting: among several, of the one
+    /// that came last.
+    fn most(&self) -> Option<usize> {
+        let callers = self.callers.iter().enumerate();
+        let most = callers.max_by_key(|(_, waiting)| {
+            let newest = waiting.items.back().map(|(number, _)| *number);
+            (waiting.items.len(), newest)
+        });
+        most.map(|(position, _)| position)
+    }
+
+    /// Takes out the last to come, who has waited the least.
+    fn give_way_at(&mut self, position: usize) -> Option<T> {
+        let items = &mut self.callers[position].items;
+        let (_, item) = items.pop_back()?;
+        if items.is_empty() {
+            self.callers.remove(position);
+        }
+        self.len -= 1;
+        Some(item)
+    }
+
+    fn add(&mut self, caller: u64, item: T) -> Ticket {
         let number = self.next_number;
         self.next_number += 1;
         match self.callers.iter_mut().find(|known| known.caller == caller) {
@@ -95,7 +138,7 @@ impl<T> FairQueue<T> {
             }),
         }
         self.len += 1;
-        Ok((Ticket { caller, number }, pushed_out))
+        Ticket { caller, number }
     }
 
     /// Whose turn it is.
@@ -160,11 +203,23 @@ mod tests {
         assert_eq!(pushed_out, Some((1, 2)), "the last to come");
         assert_eq!(queue.len(), 4);
         let full = queue.push(1, (1, 9)).unwrap_err();
-        assert!(full.own_share);
+        assert_eq!(full, Full::OwnShare);
         let (_, pushed_out) = queue.push(4, (4, 9)).unwrap();
         assert_eq!(pushed_out, Some((1, 1)));
         let full = queue.push(5, (5, 9)).unwrap_err();
-        assert!(!full.own_share, "everybody has one");
+        assert_eq!(full, Full::Queue, "everybody has one");
+    }
+
+    #[test]
+    fn who_gives_way_to_another_level_is_the_last_of_whoever_has_the_most() {
+        let mut queue = filled(9, &[1, 2, 1, 3]);
+        let gave_way: Vec<_> = std::iter::from_fn(|| queue.give_way()).collect();
+        assert_eq!(gave_way, [(1, 2), (3, 3), (2, 1), (1, 0)]);
+        assert!(queue.is_empty() && queue.pop().is_none());
+        // Whose turn is last is not who came last.
+        let mut queue = filled(9, &[1, 1, 2]);
+        assert_eq!(queue.pop(), Some((1, 0)));
+        assert_eq!(queue.give_way(), Some((2, 2)));
     }
 
     #[test]

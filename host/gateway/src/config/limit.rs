@@ -3,7 +3,7 @@
 use super::mistake::MistakeKind;
 use super::schema::{Default, Key, Kind, Schema};
 use super::section::{Resolver, Section};
-use backstop_core::limit::GradientOptions;
+use backstop_core::limit::{GradientOptions, Shares};
 use std::time::Duration;
 
 /// Most calls of one release at once.
@@ -24,6 +24,8 @@ pub struct Limit {
     pub gradient: GradientOptions,
     /// How many may wait.
     pub queue: usize,
+    /// How much of the queue the lower levels may fill.
+    pub shares: Shares,
     /// How long each may wait.
     pub queue_wait: Duration,
 }
@@ -43,9 +45,12 @@ pub enum LimitKind {
 pub(super) static LIMIT: Schema = Schema {
     name: "models.NAME.limit",
     about: "How many calls of each release of the model may be under way. Beyond that a call \
-            waits in a bounded queue, caller by caller, and then the plan goes on to its next \
-            step; where there is none, the caller reads 503, or 429 where it has its share of \
-            the queue already, with `Retry-After`. Streams hold their place until they end.",
+            waits in a bounded queue and then the plan goes on to its next step; where there \
+            is none, the caller reads 503, or 429 where it has its share of the queue already, \
+            with `Retry-After`. Requests of a route with a higher `priority` are served first, \
+            caller by caller within one priority; in a full queue the last to come of the lowest \
+            gives way to a higher one, and goes on at once. Streams hold their place until they \
+            end.",
     keys: &[
         Key {
             name: "kind",
@@ -87,11 +92,25 @@ pub(super) static LIMIT: Schema = Schema {
             about: "How many may wait for a place.",
         },
         Key {
+            name: "queue_normal_percent",
+            kind: Kind::Integer(0, 100),
+            default: Default::Integer(100),
+            about: "Share of the queue that requests of routes with `priority = \"normal\"` may \
+                    fill.",
+        },
+        Key {
+            name: "queue_sheddable_percent",
+            kind: Kind::Integer(0, 100),
+            default: Default::Integer(50),
+            about: "Share of the queue that requests of routes with `priority = \"sheddable\"` \
+                    may fill, no more than `normal` ones; with 0 they never wait.",
+        },
+        Key {
             name: "queue_ms",
             kind: Kind::Integer(0, QUEUE_MS_MAX),
             default: Default::Integer(1_000),
             about: "Milliseconds that each may wait; then the plan goes on. 0 sheds to the next \
-                    step at once.",
+                    step at once, whatever its priority.",
         },
     ],
 };
@@ -119,10 +138,27 @@ pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> Limit {
         );
         cx.note(MistakeKind::Conflict, section, "min", message);
     }
+    let normal = section.integer("queue_normal_percent");
+    let sheddable = section.integer("queue_sheddable_percent");
+    let shares = Shares {
+        normal,
+        sheddable: normal.min(sheddable),
+    };
+    if sheddable > normal && section.node("queue_sheddable_percent").is_some() {
+        let message = format!(
+            "`{}` is {}, more than `queue_normal_percent` = {}",
+            section.key_path("queue_sheddable_percent"),
+            sheddable,
+            normal
+        );
+        let key = "queue_sheddable_percent";
+        cx.note(MistakeKind::Conflict, section, key, message);
+    }
     Limit {
         kind,
         gradient,
         queue: section.integer("queue"),
+        shares,
         queue_wait: section.millis("queue_ms"),
     }
 }

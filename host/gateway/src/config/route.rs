@@ -16,6 +16,7 @@ use super::source::Place;
 use super::stream::{self, Stream};
 use crate::openai::Api;
 use backstop_core::fault::FailureClasses;
+use backstop_core::limit::Priority;
 use backstop_core::plan::{Action, CallStep, Plan, RaceStep, STAGGER_MS_MAX, STEPS_MAX, Step};
 use http::HeaderName;
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ pub struct Route {
     pub rules: Vec<Arc<Rules>>,
     /// Whether requests may be sent to people.
     pub review: bool,
+    /// How much its requests matter where a model cannot serve all.
+    pub priority: Priority,
     /// The policy that plans; without one the default plan is executed.
     pub fallback: Option<Name>,
     /// The policy that judges answers; without one all are accepted.
@@ -205,6 +208,14 @@ pub(super) static ROUTE: Schema = Schema {
             about: "Whether requests may be sent to people.",
         },
         Key {
+            name: "priority",
+            kind: Kind::Choice(&["critical", "normal", "sheddable"]),
+            default: Default::Text("normal"),
+            about: "How much its requests matter where a model has as many calls as its `limit` \
+                    lets it: `critical` ones are served first and shed last, `sheddable` ones \
+                    served last and shed first.",
+        },
+        Key {
             name: "fallback",
             kind: Kind::Reference(Collection::Policies),
             default: Default::Words("the models in order, then the first rules, else review"),
@@ -371,6 +382,7 @@ pub(super) fn resolve(
         models,
         rules,
         review,
+        priority: priority(section.text("priority").text),
         fallback: policy("fallback"),
         threshold: policy("threshold"),
         timeouts: resolve_timeouts(cx, section),
@@ -394,6 +406,12 @@ pub(super) fn resolve(
         }),
         default_plan: Arc::new(default_plan),
     }
+}
+
+fn priority(word: &str) -> Priority {
+    let mut all = Priority::ALL.into_iter();
+    all.find(|priority| priority.as_str() == word)
+        .unwrap_or_default()
 }
 
 /// A text is no vector: rules of an embeddings route say the whole answer.

@@ -151,6 +151,7 @@ pub(super) async fn make(run: &Run, mut assignment: Assignment<'_>) -> Ended {
     let until = run.ask.arrived + run.ask.deadline;
     let asks = Asks {
         key: &run.ask.key,
+        priority: run.ask.route.spec().priority,
         caller: run.ask.caller,
         until,
         regardless: assignment.regardless,

@@ -37,6 +37,7 @@ use crate::release::Release;
 use crate::telemetry::{InFlight, NO_ROUTE, RequestOutcome, RouteMetrics, ServedBy};
 use crate::trail::{Arrival, Trail};
 use backstop::record::DecisionId;
+use backstop_core::limit::Priority;
 use backstop_core::plan::Plan;
 use http::Response;
 use std::sync::Arc;
@@ -169,6 +170,7 @@ impl Arrival {
             route: ask.route.name().clone(),
             operation: ask.path.operation(),
             streaming: ask.streaming,
+            priority: ask.route.spec().priority,
             arrived: ask.arrived,
             caller_id: ask.caller_id.clone(),
             trace: ask.trace.clone(),
@@ -180,6 +182,7 @@ impl Arrival {
             route: NO_ROUTE.into(),
             operation: "",
             streaming: false,
+            priority: Priority::default(),
             arrived,
             caller_id: None,
             trace: None,

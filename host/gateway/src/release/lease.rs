@@ -14,6 +14,7 @@ use crate::gate::{Busy, Place};
 use crate::upstream::Failure;
 use backstop_core::breaker::{Permit, Recorded, Refused};
 use backstop_core::fault::{FailureClass, OnBreaker};
+use backstop_core::limit::Priority;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +32,9 @@ const BUSY_FOR: Duration = Duration::from_secs(1);
 pub(crate) struct Asks<'a> {
     /// Decides which release serves it.
     pub(crate) key: &'a CallerKey,
-    /// Takes turns with others.
+    /// Who goes first where there is not enough for all.
+    pub(crate) priority: Priority,
+    /// Takes turns with others of the same priority.
     pub(crate) caller: u64,
     /// When waiting makes no sense any more.
     pub(crate) until: Instant,

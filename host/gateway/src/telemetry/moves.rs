@@ -28,7 +28,7 @@ pub(super) struct Moves {
     retries: Family<Labels<2>, Counter>,
     hedges: Family<Labels<2>, Counter>,
     rescues: Family<Labels<1>, Counter>,
-    not_made: Family<Labels<3>, Counter>,
+    not_made: Family<Labels<4>, Counter>,
     malformed: Family<Labels<2>, Counter>,
 }
 
@@ -39,7 +39,7 @@ impl Moves {
         registry.register("retries", "Attempts that repeat one, by the class of its failure", self.retries.clone());
         registry.register("hedges", "Attempts started because others of a race took too long, those that served, and races without the budget for any", self.hedges.clone());
         registry.register("rescues", "Attempts made after a stream broke off that its caller had begun to see", self.rescues.clone());
-        registry.register("calls_not_made", "Calls of models that were to be made and could not be, by why", self.not_made.clone());
+        registry.register("calls_not_made", "Calls of models that were to be made and could not be, by why and by the priority of the request", self.not_made.clone());
         registry.register("malformed_events", "Events of streams that could not be read and were left out", self.malformed.clone());
     }
 
@@ -59,6 +59,7 @@ impl Moves {
                     route(),
                     ("model", Word::Name(attempt.model.clone())),
                     ("reason", Word::Fixed(reason)),
+                    ("priority", Word::Fixed(record.priority.as_str())),
                 ];
                 self.not_made.get_or_create(&labels).inc();
                 continue;
@@ -154,6 +155,7 @@ mod tests {
     use super::*;
     use crate::telemetry::{Snapshot, Telemetry};
     use crate::trail::RequestId;
+    use backstop_core::limit::Priority;
     use std::time::Duration;
 
     #[test]
@@ -164,6 +166,11 @@ mod tests {
             events_malformed: 3,
             ..AttemptRecord::default()
         };
+        let shed = AttemptRecord {
+            model: "m".into(),
+            not_called: Some("queue-full"),
+            ..AttemptRecord::default()
+        };
         let record = RequestRecord {
             id: RequestId(1),
             caller_id: None,
@@ -171,6 +178,7 @@ mod tests {
             route: "chat".into(),
             operation: "chat",
             streaming: true,
+            priority: Priority::Critical,
             arrived_ms: 1,
             outcome: RequestOutcome::Rules,
             status: Some(200),
@@ -178,7 +186,7 @@ mod tests {
             served_by: None,
             took: Duration::ZERO,
             first_token: None,
-            attempts: vec![attempt],
+            attempts: vec![attempt, shed],
             hedges_refused: 2,
             attempts_left_out: 0,
         };
@@ -188,6 +196,7 @@ mod tests {
         for line in [
             r#"backstop_hedges_total{route="chat",result="refused"} 2"#,
             r#"backstop_malformed_events_total{model="m",release="r2"} 3"#,
+            r#"backstop_calls_not_made_total{route="chat",model="m",reason="queue-full",priority="critical"} 1"#,
             r#"backstop_step_moves_total{route="chat",from="0",to="rules",class="cancelled"} 1"#,
         ] {
             assert!(text.lines().any(|known| known == line), "{text}");

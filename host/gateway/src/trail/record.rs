@@ -6,6 +6,7 @@ use crate::upstream::Usage;
 use backstop::record::DecisionId;
 use backstop_core::fault::FailureClass;
 use backstop_core::input::FinishReason;
+use backstop_core::limit::Priority;
 use backstop_core::plan_run::CallId;
 use backstop_core::verdict::Outcome;
 use serde::{Serialize, Serializer};
@@ -51,6 +52,11 @@ pub struct RequestRecord {
     pub operation: &'static str,
     /// Whether the caller asked for a stream.
     pub streaming: bool,
+    /// How much it mattered where a model could not serve all: `critical`,
+    /// `normal` or `sheddable`.
+    #[serde(serialize_with = "priority_word")]
+    #[schema(value_type = String)]
+    pub priority: Priority,
     /// When it arrived, in milliseconds since the Unix epoch.
     pub arrived_ms: u64,
     /// How it ended, as it was counted.
@@ -239,6 +245,7 @@ impl RequestRecord {
             route: arrival.route,
             operation: arrival.operation,
             streaming: arrival.streaming,
+            priority: arrival.priority,
             arrived_ms,
             outcome: RequestOutcome::Cancelled,
             status: None,
@@ -299,6 +306,14 @@ impl AttemptRecord {
 
 fn word<S: Serializer>(outcome: &RequestOutcome, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(outcome.as_str())
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference to the field"
+)]
+fn priority_word<S: Serializer>(priority: &Priority, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(priority.as_str())
 }
 
 /// Milliseconds to the microsecond.

@@ -127,6 +127,7 @@ impl Requests {
 mod tests {
     use super::super::{Arrival, AttemptRecord, Why};
     use super::*;
+    use backstop_core::limit::Priority;
     use backstop_core::plan_run::CallId;
     use std::time::Instant;
 
@@ -136,6 +137,7 @@ mod tests {
             route: "chat".into(),
             operation: "chat",
             streaming: false,
+            priority: Priority::default(),
             arrived: Instant::now(),
             caller_id: caller_id.map(Into::into),
             trace: None,

@@ -21,7 +21,7 @@ fn one_at_a_time(primary: &Model, backup: &Model, limit: &str, models: &str) -> 
 }
 
 /// Asks in the background, as `caller`.
-fn ask(
+pub(crate) fn ask(
     gateway: &Arc<Running>,
     caller: &'static str,
 ) -> tokio::task::JoinHandle<(StatusCode, String)> {
@@ -36,7 +36,7 @@ fn ask(
     })
 }
 
-async fn load(gateway: &Running) -> Value {
+pub(crate) async fn load(gateway: &Running) -> Value {
     let router = admin(gateway).await;
     let request = Request::get("http://127.0.0.1/admin/v1/models")
         .body(axum::body::Body::empty())
@@ -135,8 +135,8 @@ async fn who_finds_no_place_goes_on_to_the_next_step_or_is_told_when_to_come_aga
         .encode(&Default::default())
         .unwrap();
     for line in [
-        "backstop_calls_not_made_total{route=\"chat\",model=\"primary\",reason=\"queue-share\"} 1",
-        "backstop_calls_not_made_total{route=\"chat\",model=\"primary\",reason=\"queue-full\"} 1",
+        "backstop_calls_not_made_total{route=\"chat\",model=\"primary\",reason=\"queue-share\",priority=\"normal\"} 1",
+        "backstop_calls_not_made_total{route=\"chat\",model=\"primary\",reason=\"queue-full\",priority=\"normal\"} 1",
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }

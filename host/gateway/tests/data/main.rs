@@ -17,6 +17,7 @@ mod kit;
 mod launching;
 mod limits;
 mod policies;
+mod priorities;
 mod probes;
 mod races;
 mod refusals;

@@ -324,7 +324,9 @@ async fn hedges_rescues_and_losers_are_told_apart() {
     let passed_over = record(&gateway).await;
     assert_eq!(passed_over.attempts[0].end, AttemptEnd::NotCalled);
     assert_eq!(passed_over.attempts[0].not_called, Some("down"));
-    let lines = [r#"backstop_calls_not_made_total{route="chat",model="primary",reason="down"} 1"#];
+    let lines = [
+        r#"backstop_calls_not_made_total{route="chat",model="primary",reason="down",priority="normal"} 1"#,
+    ];
     counts(&gateway, &lines);
 }
 
@@ -354,7 +356,7 @@ async fn calls_without_a_budget_are_told_and_are_no_repetitions() {
     ];
     assert_eq!(told(&raced), expected);
     let lines = [
-        r#"backstop_calls_not_made_total{route="chat",model="primary",reason="retry-budget"} 1"#,
+        r#"backstop_calls_not_made_total{route="chat",model="primary",reason="retry-budget",priority="normal"} 1"#,
         r#"backstop_step_moves_total{route="chat",from="0",to="1",class="server-error"} 1"#,
         r#"backstop_hedges_total{route="chat",result="refused"} 1"#,
     ];
