@@ -133,11 +133,11 @@ impl Gateway {
             .map_err(StartError::Host)?;
         let unrouted = parts.telemetry.route(NO_ROUTE);
         if config.telemetry.genai_metrics {
-            parts.telemetry.with_genai();
+            parts.telemetry.with_genai(&config.telemetry.attributes);
         }
         let otlp = config.telemetry.otlp.as_ref();
         let spans = otlp
-            .map(|otlp| Spans::start(otlp, parts.telemetry.clone()))
+            .map(|otlp| Spans::start(otlp, &config.telemetry.attributes, parts.telemetry.clone()))
             .transpose()?;
         let gateway = Gateway {
             shared: Arc::new(Shared {

@@ -3,7 +3,8 @@
 //! They are made of finished records (`trail`), in this one place: nothing
 //! else is instrumented, and where no spans are exported nothing is done. Names
 //! are those of OpenTelemetry's conventions for generative AI; what those have
-//! no word for is under `backstop.`. Queue and batches are the SDK's, on a
+//! no word for is under `backstop.`; the configuration may call each otherwise
+//! (`config::attributes`). Queue and batches are the SDK's, on a
 //! thread of its own; the HTTP client is hyper's, as everywhere here.
 //!
 //! Always holds: exporting never waits for room nor for the collector (spans
@@ -12,7 +13,7 @@
 
 mod export;
 
-use crate::config::Otlp;
+use crate::config::{Attribute as A, AttributeNames, Otlp};
 use crate::telemetry::{RequestOutcome, Telemetry};
 use crate::trail::{AttemptEnd, AttemptRecord, RequestRecord, TraceContext};
 use backstop_core::fault::FailureClass;
@@ -21,7 +22,7 @@ use export::{Counting, Http};
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
 };
-use opentelemetry::{Array, InstrumentationScope, KeyValue, StringValue, Value};
+use opentelemetry::{Array, InstrumentationScope, Key, KeyValue, StringValue, Value};
 use opentelemetry_otlp::{
     ExporterBuildError, Protocol, SpanExporter as OtlpExporter, WithExportConfig, WithHttpConfig,
 };
@@ -61,6 +62,7 @@ pub enum SpansError {
 pub(crate) struct Spans {
     processor: Arc<BatchSpanProcessor>,
     scope: InstrumentationScope,
+    names: Names,
     ratio: f64,
     waiting: Arc<AtomicU64>,
     telemetry: Arc<Telemetry>,
@@ -79,7 +81,11 @@ impl Spans {
     /// # Errors
     ///
     /// What keeps the exporter from being set up.
-    pub(crate) fn start(otlp: &Otlp, telemetry: Arc<Telemetry>) -> Result<Self, SpansError> {
+    pub(crate) fn start(
+        otlp: &Otlp,
+        names: &AttributeNames,
+        telemetry: Arc<Telemetry>,
+    ) -> Result<Self, SpansError> {
         let headers = otlp.headers.iter();
         let headers: HashMap<String, String> = headers
             .map(|(name, value)| (name.to_string(), value.expose().to_owned()))
@@ -117,6 +123,7 @@ impl Spans {
             scope: InstrumentationScope::builder("backstop")
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
+            names: Names(A::ALL.map(|attribute| names.of(attribute).clone().into())),
             ratio: otlp.sample_ratio,
             waiting,
             telemetry,
@@ -133,9 +140,9 @@ impl Spans {
         let Some(context) = record.trace.filter(|context| context.sampled) else {
             return;
         };
-        self.end(request_span(record, context));
+        self.end(request_span(&self.names, record, context));
         for attempt in &record.attempts {
-            self.end(attempt_span(record, context, attempt));
+            self.end(attempt_span(&self.names, record, context, attempt));
         }
     }
 
@@ -180,6 +187,15 @@ impl Spans {
     }
 }
 
+/// The keys of all attributes, by their position.
+struct Names([Key; A::ALL.len()]);
+
+impl Names {
+    fn pair(&self, attribute: A, value: impl Into<Value>) -> KeyValue {
+        KeyValue::new(self.0[attribute as usize].clone(), value)
+    }
+}
+
 /// What of a span differs from one to another.
 struct Draft {
     context: TraceContext,
@@ -194,33 +210,33 @@ struct Draft {
     status: Status,
 }
 
-fn request_span(record: &RequestRecord, context: TraceContext) -> Draft {
+fn request_span(names: &Names, record: &RequestRecord, context: TraceContext) -> Draft {
     let mut attributes = vec![
-        KeyValue::new("gen_ai.operation.name", record.operation),
-        KeyValue::new("gen_ai.request.model", record.route.clone()),
-        KeyValue::new("gen_ai.request.stream", record.streaming),
-        KeyValue::new("backstop.request", record.id.to_string()),
-        KeyValue::new("backstop.route", record.route.clone()),
-        KeyValue::new("backstop.priority", record.priority.as_str()),
-        KeyValue::new("backstop.outcome", record.outcome.as_str()),
-        KeyValue::new("backstop.attempts", record.attempts.len() as i64),
+        names.pair(A::OperationName, record.operation),
+        names.pair(A::RequestModel, record.route.clone()),
+        names.pair(A::RequestStream, record.streaming),
+        names.pair(A::Request, record.id.to_string()),
+        names.pair(A::Route, record.route.clone()),
+        names.pair(A::Priority, record.priority.as_str()),
+        names.pair(A::Outcome, record.outcome.as_str()),
+        names.pair(A::Attempts, record.attempts.len() as i64),
     ];
     if let Some(served) = &record.served_by {
         attributes.extend([
-            KeyValue::new("backstop.step", i64::from(served.step)),
-            KeyValue::new("backstop.model", served.model.clone()),
-            KeyValue::new("backstop.release", served.release.clone()),
+            names.pair(A::Step, i64::from(served.step)),
+            names.pair(A::Model, served.model.clone()),
+            names.pair(A::Release, served.release.clone()),
         ]);
     }
     if let Some(decision) = record.decision {
-        attributes.push(KeyValue::new("backstop.decision", decision.to_string()));
+        attributes.push(names.pair(A::Decision, decision.to_string()));
     }
-    status_and_first(&mut attributes, record.status, record.first_token);
+    status_and_first(names, &mut attributes, record.status, record.first_token);
     let went_wrong = matches!(record.outcome, RequestOutcome::Failed | RequestOutcome::Cut);
     if went_wrong {
         let last = record.attempts.iter().rev().find_map(|a| a.failure);
         let kind = last.map_or(record.outcome.as_str(), |class| class.as_str());
-        attributes.push(KeyValue::new("error.type", kind));
+        attributes.push(names.pair(A::ErrorType, kind));
     }
     Draft {
         context,
@@ -238,61 +254,63 @@ fn request_span(record: &RequestRecord, context: TraceContext) -> Draft {
     }
 }
 
-fn attempt_span(record: &RequestRecord, context: TraceContext, attempt: &AttemptRecord) -> Draft {
+fn attempt_span(
+    names: &Names,
+    record: &RequestRecord,
+    context: TraceContext,
+    attempt: &AttemptRecord,
+) -> Draft {
     let upstream_model = attempt.upstream_model.as_ref().unwrap_or(&attempt.model);
     let mut attributes = vec![
-        KeyValue::new("gen_ai.operation.name", record.operation),
-        KeyValue::new("gen_ai.request.model", upstream_model.clone()),
-        KeyValue::new("gen_ai.request.stream", record.streaming),
-        KeyValue::new("backstop.step", i64::from(attempt.step)),
-        KeyValue::new("backstop.racer", i64::from(attempt.racer)),
-        KeyValue::new("backstop.retry", i64::from(attempt.retry)),
-        KeyValue::new("backstop.why", attempt.why.as_str()),
-        KeyValue::new("backstop.end", attempt.end.as_str()),
-        KeyValue::new("backstop.model", attempt.model.clone()),
-        KeyValue::new("backstop.waited_ms", attempt.waited.as_secs_f64() * 1e3),
+        names.pair(A::OperationName, record.operation),
+        names.pair(A::RequestModel, upstream_model.clone()),
+        names.pair(A::RequestStream, record.streaming),
+        names.pair(A::Step, i64::from(attempt.step)),
+        names.pair(A::Racer, i64::from(attempt.racer)),
+        names.pair(A::Retry, i64::from(attempt.retry)),
+        names.pair(A::Why, attempt.why.as_str()),
+        names.pair(A::End, attempt.end.as_str()),
+        names.pair(A::Model, attempt.model.clone()),
+        names.pair(A::WaitedMs, attempt.waited.as_secs_f64() * 1e3),
     ];
-    let mut add = |key: &'static str, value: Option<Value>| {
-        attributes.extend(value.map(|value| KeyValue::new(key, value)));
+    let mut add = |key: A, value: Option<Value>| {
+        attributes.extend(value.map(|value| names.pair(key, value)));
     };
     let text = |text: &Arc<str>| Value::from(text.clone());
-    add("gen_ai.provider.name", attempt.provider.as_ref().map(text));
-    add("backstop.release", attempt.release.as_ref().map(text));
+    add(A::ProviderName, attempt.provider.as_ref().map(text));
+    add(A::Release, attempt.release.as_ref().map(text));
     let count = |count: u64| Value::from(i64::try_from(count).unwrap_or(i64::MAX));
     let usage = attempt.usage;
     add(
-        "gen_ai.usage.input_tokens",
+        A::InputTokens,
         usage.map(|usage| count(usage.prompt_tokens)),
     );
     add(
-        "gen_ai.usage.output_tokens",
+        A::OutputTokens,
         usage.map(|usage| count(usage.completion_tokens)),
     );
     let served = attempt.served_model.as_deref();
     add(
-        "gen_ai.response.model",
+        A::ResponseModel,
         served.map(|served| served.to_owned().into()),
     );
     let reasons = attempt.finish_reason.map(|reason| {
         let reason = StringValue::from(finish_reason(reason));
         Value::Array(Array::String(vec![reason]))
     });
-    add("gen_ai.response.finish_reasons", reasons);
+    add(A::FinishReasons, reasons);
     add(
-        "backstop.verdict",
+        A::Verdict,
         attempt.judged.map(|judged| judged.as_str().into()),
     );
     let decision = attempt.decision;
+    add(A::Decision, decision.map(|id| id.to_string().into()));
+    add(A::NotCalled, attempt.not_called.map(Value::from));
     add(
-        "backstop.decision",
-        decision.map(|id| id.to_string().into()),
-    );
-    add("backstop.not_called", attempt.not_called.map(Value::from));
-    add(
-        "error.type",
+        A::ErrorType,
         attempt.failure.map(|class| class.as_str().into()),
     );
-    status_and_first(&mut attributes, attempt.status, attempt.first_token);
+    status_and_first(names, &mut attributes, attempt.status, attempt.first_token);
     Draft {
         context,
         span: attempt.span,
@@ -321,17 +339,18 @@ fn finish_reason(reason: FinishReason) -> &'static str {
 }
 
 fn status_and_first(
+    names: &Names,
     attributes: &mut Vec<KeyValue>,
     status: Option<u16>,
     first_token: Option<Duration>,
 ) {
-    let status = status.map(|status| ("http.response.status_code", i64::from(status).into()));
+    let status = status.map(|status| (A::StatusCode, i64::from(status).into()));
     let first = first_token.map(|first| {
         let seconds = Value::from(first.as_secs_f64());
-        ("gen_ai.response.time_to_first_chunk", seconds)
+        (A::TimeToFirstChunk, seconds)
     });
     let both = status.into_iter().chain(first);
-    attributes.extend(both.map(|(key, value): (&str, Value)| KeyValue::new(key, value)));
+    attributes.extend(both.map(|(key, value): (A, Value)| names.pair(key, value)));
 }
 
 /// Where nothing is wrong, a span has no status; the convention leaves `ok` to

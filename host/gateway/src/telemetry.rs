@@ -29,6 +29,7 @@ pub use release::ReleaseMetrics;
 pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
 use crate::admin::LoadStatus;
+use crate::config::AttributeNames;
 use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
 use backstop_core::input::BreakerState;
@@ -259,11 +260,11 @@ impl Telemetry {
         &self.request_records
     }
 
-    /// Switches on the metrics with OpenTelemetry's names for generative AI;
-    /// for good.
-    pub fn with_genai(&self) {
+    /// Switches on the metrics with OpenTelemetry's names for generative AI,
+    /// and labels called by `names`; for good.
+    pub fn with_genai(&self, names: &AttributeNames) {
         self.genai.get_or_init(|| {
-            let genai = GenAi::default();
+            let genai = GenAi::new(names);
             let mut registry = Registry::default();
             genai.register(&mut registry);
             (genai, registry)

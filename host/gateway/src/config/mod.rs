@@ -11,6 +11,7 @@
 //! `default-config.toml` is the embedded demo configuration and the commented
 //! example; `docs/config.md` is written from the tables of keys by a test.
 
+pub mod attributes;
 mod breaker;
 mod check;
 pub mod limit;
@@ -39,6 +40,7 @@ pub mod telemetry;
 mod tests;
 mod tree;
 
+pub use attributes::{Attribute, AttributeNames};
 pub use limit::{Limit, LimitKind};
 pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};
 pub use model::{Model, Pointers, Release, Rollout, Target};

@@ -1,5 +1,6 @@
 //! `[telemetry]`: what leaves the gateway about requests.
 
+use super::attributes::{self, ATTRIBUTES, AttributeNames};
 use super::provider;
 use super::schema::{Default, HEADERS_MAX, Key, Kind, NAME_BYTES_MAX, Schema};
 use super::secret::Secret;
@@ -22,6 +23,8 @@ pub struct Telemetry {
     /// Whether metrics have OpenTelemetry's names for generative AI, besides
     /// our own.
     pub genai_metrics: bool,
+    /// What attributes of spans, and labels of those metrics, are called.
+    pub attributes: AttributeNames,
 }
 
 /// Where spans go.
@@ -52,6 +55,12 @@ pub(super) static TELEMETRY: Schema = Schema {
                     `gen_ai_client_operation_time_to_first_chunk_seconds` and \
                     `gen_ai_client_token_usage`, as the conventions of 2025 have them. Later \
                     ones rename some; a scraper can rename too. A change takes a restart.",
+        },
+        Key {
+            name: "attributes",
+            kind: Kind::Table(&ATTRIBUTES),
+            default: Default::Words("OpenTelemetry's names, and our own"),
+            about: "Other names for attributes of spans and labels of these metrics.",
         },
         Key {
             name: "otlp",
@@ -105,6 +114,7 @@ pub(super) static OTLP: Schema = Schema {
 /// Resolves `[telemetry]`.
 pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> Telemetry {
     let genai_metrics = section.text("genai_metrics").text == "2025";
+    let attributes = attributes::resolve(cx, &section.section("attributes"));
     let section = section.section("otlp");
     let base = if section.node("endpoint").is_some() {
         provider::resolve_base_url(cx, &section, "endpoint")
@@ -120,6 +130,7 @@ pub(super) fn resolve(cx: &mut Resolver<'_>, section: &Section<'_>) -> Telemetry
     let service_name = section.text("service_name").text.into();
     Telemetry {
         genai_metrics,
+        attributes,
         otlp: endpoint.map(|endpoint| Otlp {
             endpoint,
             headers,

@@ -4,11 +4,14 @@
 //! replaced by others. So the names are those of one year, which the
 //! configuration names (`[telemetry] genai_metrics`): a scraper that renames
 //! can do so against a fixed set, and a later set comes beside it rather than
-//! instead. Names of attributes are written with `_` for `.`, as
-//! OpenTelemetry does for Prometheus.
+//! instead. Names of attributes are the configuration's
+//! (`config::attributes`), written with `_` for `.`, as OpenTelemetry does for
+//! Prometheus.
 
 use super::word::Word;
+use crate::config::{Attribute, AttributeNames};
 use crate::trail::{AttemptEnd, AttemptRecord, RequestRecord};
+use prometheus_client::encoding::{EncodeLabelKey, LabelKeyEncoder};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
@@ -37,29 +40,49 @@ const TOKENS: [f64; 14] = [
 ];
 
 /// Operation, provider, model, and what the metric adds.
-type Labels = [(&'static str, Word); 4];
+type Labels = [(Label, Word); 4];
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// The name of a label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Label(Arc<str>);
+
+impl EncodeLabelKey for Label {
+    fn encode(&self, encoder: &mut LabelKeyEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelKey::encode(&&*self.0, encoder)
+    }
+}
 
 /// Metrics of all attempts.
 #[derive(Debug)]
 pub(super) struct GenAi {
+    operation: Label,
+    provider: Label,
+    model: Label,
+    error: Label,
+    token_type: Label,
     duration: Histograms,
     first_chunk: Histograms,
     tokens: Histograms,
 }
 
-impl Default for GenAi {
-    fn default() -> Self {
+impl GenAi {
+    /// Metrics whose labels are called by `names`.
+    pub(super) fn new(names: &AttributeNames) -> Self {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let label = |attribute| Label(names.label(attribute));
         GenAi {
+            operation: label(Attribute::OperationName),
+            provider: label(Attribute::ProviderName),
+            model: label(Attribute::RequestModel),
+            error: label(Attribute::ErrorType),
+            token_type: label(Attribute::TokenType),
             duration: Family::new_with_constructor(seconds),
             first_chunk: Family::new_with_constructor(seconds),
             tokens: Family::new_with_constructor(|| Histogram::new(TOKENS)),
         }
     }
-}
 
-impl GenAi {
     #[rustfmt::skip] // One family a line reads as the table that it is.
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("gen_ai_client_operation_duration_seconds", "Time of a call of a model", self.duration.clone());
@@ -82,16 +105,16 @@ impl GenAi {
             return;
         }
         let name = |name: &Arc<str>| Word::Name(name.clone());
-        let with = |key, value| {
+        let with = |key: &Label, value| {
             [
-                ("gen_ai_operation_name", Word::Fixed(operation)),
-                ("gen_ai_provider_name", name(provider)),
-                ("gen_ai_request_model", name(model)),
-                (key, Word::Fixed(value)),
+                (self.operation.clone(), Word::Fixed(operation)),
+                (self.provider.clone(), name(provider)),
+                (self.model.clone(), name(model)),
+                (key.clone(), Word::Fixed(value)),
             ]
         };
         let error = attempt.failure.map_or("", |class| class.as_str());
-        let labels = with("error_type", error);
+        let labels = with(&self.error, error);
         let duration = self.duration.get_or_create(&labels);
         duration.observe(attempt.duration.as_secs_f64());
         drop(duration);
@@ -101,7 +124,7 @@ impl GenAi {
         }
         if let Some(usage) = attempt.usage {
             let count = |kind, tokens: u64| {
-                let labels = with("gen_ai_token_type", kind);
+                let labels = with(&self.token_type, kind);
                 self.tokens.get_or_create(&labels).observe(tokens as f64);
             };
             count("input", usage.prompt_tokens);

@@ -200,6 +200,44 @@ async fn a_request_and_its_attempts_are_spans_below_those_of_the_caller() {
 }
 
 #[tokio::test]
+async fn attributes_are_called_as_the_configuration_says() {
+    let primary = Model::start(Says::Text("from primary")).await;
+    let (collector, addr) = Collector::start().await;
+    let more = r#"
+        [telemetry.attributes]
+        "gen_ai.provider.name" = "gen_ai.system"
+        "gen_ai.usage.input_tokens" = "gen_ai.usage.prompt_tokens"
+        "backstop.model" = "gateway.model"
+        "gen_ai.token.type" = "token-kind"
+        "#;
+    let gateway = Running::start(&exported(&primary, &primary, addr, more)).await;
+    gateway.chat("chat").await;
+    let telemetry = gateway.gateway.telemetry().clone();
+    gateway.stop().await;
+    let spans = collector.spans();
+    let [request, attempt] = &spans[..] else {
+        panic!("{spans:#?}");
+    };
+    assert_eq!(text(attempt, "gen_ai.system").as_deref(), Some("a"));
+    assert_eq!(number(attempt, "gen_ai.usage.prompt_tokens"), Some(1));
+    assert_eq!(number(attempt, "gen_ai.usage.output_tokens"), Some(1));
+    for span in [request, attempt] {
+        assert_eq!(text(span, "gateway.model").as_deref(), Some("primary"));
+        for gone in [
+            "gen_ai.provider.name",
+            "gen_ai.usage.input_tokens",
+            "backstop.model",
+        ] {
+            assert_eq!(find(&span.attributes, gone), None, "{gone}");
+        }
+    }
+    let shown = telemetry.encode(&Snapshot::default()).unwrap();
+    let tokens = "gen_ai_client_token_usage_count{gen_ai_operation_name=\"chat\",\
+                  gen_ai_system=\"a\",gen_ai_request_model=\"large\",token_kind=\"input\"} 1";
+    assert!(shown.contains(tokens), "{shown}");
+}
+
+#[tokio::test]
 async fn what_is_not_sampled_is_not_exported_and_still_goes_on_to_models() {
     let primary = Model::start(Says::Text("from primary")).await;
     let (collector, addr) = Collector::start().await;
