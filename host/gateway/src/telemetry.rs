@@ -102,6 +102,9 @@ pub struct Snapshot {
     pub breakers: Vec<(String, String, BreakerState)>,
     /// Model, release, how much it is asked.
     pub loads: Vec<(String, String, LoadStatus)>,
+    /// Provider, position of one of its several keys, the word of its state.
+    /// Releases of one provider share its keys: they may come several times.
+    pub provider_keys: Vec<(String, usize, &'static str)>,
     /// Model, share of the candidate in per cent; 0 where no rollout runs.
     pub rollout_shares: Vec<(String, f64)>,
     /// Policy, number of the serving revision.
@@ -143,6 +146,7 @@ pub struct Telemetry {
     release_load: Family<Three, Gauge>,
     /// By provider, position of the key and how it ended.
     provider_key_calls: Family<Three, Counter>,
+    provider_key_state: Family<Three, Gauge>,
     policy_decisions: Family<Three, Counter>,
     policy_failures: Family<Two, Counter>,
     policy_seconds: Histograms<One>,
@@ -197,6 +201,7 @@ impl Telemetry {
             breaker_transitions: Family::default(),
             release_load: Family::default(),
             provider_key_calls: Family::default(),
+            provider_key_state: Family::default(),
             policy_decisions: Family::default(),
             policy_failures: Family::default(),
             policy_seconds: Family::new_with_constructor(decision),
@@ -235,6 +240,7 @@ impl Telemetry {
         registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
         registry.register("release_load", "Calls of a release: under way (`in-flight`), waiting (`queued`), and how many may be under way (`limit`)", self.release_load.clone());
         registry.register("provider_key_calls", "Calls with a key of a provider that has several, by position and end: `ok`, `failed`, `rate-limit` or `auth`", self.provider_key_calls.clone());
+        registry.register("provider_key_state", "1 for the state that a key of a provider with several is in, 0 for the others: `ready`, `cooling` (its rate is limited) or `refused`", self.provider_key_state.clone());
         registry.register("policy_decisions", "Decisions, by who made the one that was applied", self.policy_decisions.clone());
         registry.register("policy_failures", "Runs of a policy that failed, by kind", self.policy_failures.clone());
         registry.register("policy_duration_seconds", "Time of a policy's run, host calls included", self.policy_seconds.clone());
@@ -339,6 +345,7 @@ impl Telemetry {
                 gauge("limit", limit);
             }
         }
+        keys::refresh(&self.provider_key_state, &snapshot.provider_keys);
         self.rollout_share.clear();
         for (model, share) in &snapshot.rollout_shares {
             self.rollout_share

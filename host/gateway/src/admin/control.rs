@@ -52,7 +52,7 @@ pub struct KeyStatus {
     pub position: usize,
     /// The first digits of its SHA-256.
     pub hash: String,
-    /// `usable`, `rests` (its rate is limited) or `out` (it was refused).
+    /// `ready`, `cooling` (its rate is limited) or `refused`.
     pub state: &'static str,
     /// For how long it is not used.
     pub for_ms: Option<u64>,
@@ -60,15 +60,14 @@ pub struct KeyStatus {
 
 impl From<ShownKey> for KeyStatus {
     fn from(key: ShownKey) -> Self {
-        let (state, left) = match key.state {
-            KeyState::Usable => ("usable", None),
-            KeyState::Rests(left) => ("rests", Some(left)),
-            KeyState::Out(left) => ("out", Some(left)),
+        let left = match key.state {
+            KeyState::Usable => None,
+            KeyState::Rests(left) | KeyState::Out(left) => Some(left),
         };
         KeyStatus {
             position: key.position,
             hash: key.hash,
-            state,
+            state: key.state.as_str(),
             for_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
         }
     }

@@ -153,6 +153,11 @@ async fn snapshot(state: &AdminState) -> Snapshot {
     for model in state.control.models() {
         for release in model.releases {
             let state = release.breaker.state;
+            for key in release.keys {
+                let provider = release.provider.clone();
+                let key = (provider, key.position, key.state);
+                snapshot.provider_keys.push(key);
+            }
             let names = (model.name.clone(), release.name);
             let load = (names.0.clone(), names.1.clone(), release.load);
             snapshot.loads.push(load);

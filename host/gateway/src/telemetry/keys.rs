@@ -1,7 +1,12 @@
-//! What a key of a provider counts, by its position.
+//! What a key of a provider counts, and the state that it is in, by its
+//! position.
 
 use super::Telemetry;
+use super::labels::Three;
+use crate::upstream::KeyState;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 
 /// What one key of a provider counts.
 #[derive(Debug, Clone)]
@@ -49,6 +54,22 @@ impl Telemetry {
             failed: counter("failed"),
             rests: counter("rate-limit"),
             out: counter("auth"),
+        }
+    }
+}
+
+/// Sets `gauges` from the providers' keys, and leaves no others.
+pub(super) fn refresh(gauges: &Family<Three, Gauge>, keys: &[(String, usize, &'static str)]) {
+    gauges.clear();
+    for (provider, position, state) in keys {
+        for word in KeyState::WORDS {
+            gauges
+                .get_or_create(&[
+                    ("provider", provider.clone()),
+                    ("key", position.to_string()),
+                    ("state", word.to_owned()),
+                ])
+                .set(i64::from(word == *state));
         }
     }
 }

@@ -174,6 +174,7 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
                 queued: 1,
             },
         )],
+        provider_keys: vec![("p".into(), 0, "ready"), ("p".into(), 1, "cooling")],
         rollout_shares: vec![("m".into(), 12.5)],
         policy_revisions: vec![("p".into(), 3)],
         policies_suspended: vec![("p".into(), true)],
@@ -187,6 +188,9 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
         "backstop_breaker_state{model=\"m\",release=\"r1\"} 3",
         "backstop_release_load{model=\"m\",release=\"r1\",what=\"in-flight\"} 3",
         "backstop_release_load{model=\"m\",release=\"r1\",what=\"limit\"} 20",
+        "backstop_provider_key_state{provider=\"p\",key=\"0\",state=\"ready\"} 1",
+        "backstop_provider_key_state{provider=\"p\",key=\"1\",state=\"cooling\"} 1",
+        "backstop_provider_key_state{provider=\"p\",key=\"1\",state=\"ready\"} 0",
         "backstop_rollout_share{model=\"m\"} 12.5",
         "backstop_policy_revision{policy=\"p\"} 3",
         "backstop_policy_suspended{policy=\"p\"} 1",
@@ -206,6 +210,7 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
     for gone in [
         "breaker_state{",
         "release_load{",
+        "provider_key_state{",
         "rollout_share{",
         "policy_revision{",
     ] {

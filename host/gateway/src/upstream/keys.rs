@@ -65,6 +65,21 @@ pub enum KeyState {
     Out(Duration),
 }
 
+impl KeyState {
+    /// The words of all states.
+    pub const WORDS: [&str; 3] = ["ready", "cooling", "refused"];
+
+    /// The word in the admin API and in metrics.
+    pub fn as_str(self) -> &'static str {
+        let [ready, cooling, refused] = KeyState::WORDS;
+        match self {
+            KeyState::Usable => ready,
+            KeyState::Rests(_) => cooling,
+            KeyState::Out(_) => refused,
+        }
+    }
+}
+
 /// A key as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShownKey {

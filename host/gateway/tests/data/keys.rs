@@ -136,7 +136,7 @@ async fn a_key_that_is_refused_or_limited_gives_way_within_the_same_call() {
     let states: Vec<_> = (0..3)
         .map(|at| keys[at]["state"].as_str().unwrap())
         .collect();
-    assert_eq!(states, ["out", "rests", "usable"]);
+    assert_eq!(states, ["refused", "cooling", "ready"]);
     let for_ms = keys[1]["for_ms"].as_u64().unwrap();
     assert!((30_000..=60_000).contains(&for_ms), "{for_ms}");
     // The beginning of `printf key-one | sha256sum`.
@@ -152,6 +152,26 @@ async fn a_key_that_is_refused_or_limited_gives_way_within_the_same_call() {
         assert!(metrics.contains(&line), "{line} in {metrics}");
     }
     assert!(!metrics.contains("key-"), "{metrics}");
+
+    let request = Request::get("http://127.0.0.1/metrics").body(axum::body::Body::empty());
+    let answer = admin(&gateway)
+        .await
+        .oneshot(request.unwrap())
+        .await
+        .unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 20)
+        .await
+        .unwrap();
+    let scraped = std::str::from_utf8(&body).unwrap();
+    let gauge = "backstop_provider_key_state{provider=\"p\"";
+    for (key, is_in) in [(0, "refused"), (1, "cooling"), (2, "ready")] {
+        for state in ["ready", "cooling", "refused"] {
+            let value = u8::from(state == is_in);
+            let line = format!("{gauge},key=\"{key}\",state=\"{state}\"}} {value}\n");
+            assert!(scraped.contains(&line), "{line} in {scraped}");
+        }
+    }
+    assert!(!scraped.contains("key-"), "{scraped}");
 }
 
 #[tokio::test]
@@ -182,5 +202,5 @@ async fn a_model_that_fails_is_asked_with_the_same_key() {
         .await;
     assert_eq!(answer.code(), "server-error");
     assert_eq!(provider.asked(), ["key-one"]);
-    assert_eq!(shown(&gateway).await[0]["state"], "usable");
+    assert_eq!(shown(&gateway).await[0]["state"], "ready");
 }
