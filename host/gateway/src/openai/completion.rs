@@ -48,6 +48,8 @@ pub struct Chunk<'a> {
     pub id: Option<&'a str>,
     /// `created`, as JSON.
     pub created: Option<&'a str>,
+    /// `model` between its quotes; none where it is empty or has escapes.
+    pub model: Option<&'a str>,
     /// True when the chunk adds something that a caller sees to any choice (and
     /// is not a preamble with nothing but a role, or a count of tokens).
     pub has_content: bool,
@@ -245,10 +247,16 @@ impl<'a> Chunk<'a> {
                 error.get(),
             )));
         }
+        let served_model = view.model.map(|text| text.0);
+        let model = match &served_model {
+            Some(Cow::Borrowed(model)) if !model.is_empty() => Some(*model),
+            _ => None,
+        };
         let mut chunk = Chunk {
+            model,
             id: view.id.map(RawValue::get),
             created: view.created.map(RawValue::get),
-            served_model: view.model.map(|text| text.0),
+            served_model,
             usage: usage(view.usage),
             only_text: true,
             ..Chunk::default()

@@ -1,8 +1,9 @@
-//! What all chunks of one stream have in common: `id` and `created`.
+//! What all chunks of one answer have in common: `id`, `created` and `model`.
 //!
 //! Clients gather a stream under the id of its chunks. Some servers, and
-//! balancers in front of them, change it on the way; then the first one that
-//! says something is put in place of the others. Whatever does not differ is
+//! balancers in front of them, change it on the way, or say now an alias of
+//! the model and now its full name; then the first one that says something is
+//! put in place of the others. Whatever does not differ is
 //! not touched.
 
 use super::completion::Chunk;
@@ -18,25 +19,30 @@ pub struct Edit {
     pub text: Bytes,
 }
 
-/// The first `id` and `created` of a stream, as JSON.
+/// What a stream said first.
 #[derive(Debug, Clone, Default)]
-pub struct Constant(Option<(Bytes, Option<Bytes>)>);
+pub struct Constant {
+    /// `id` and `created`, as JSON.
+    id: Option<(Bytes, Option<Bytes>)>,
+    /// `model`, between its quotes.
+    model: Option<Bytes>,
+}
 
 impl Constant {
     /// Adds to `edits` what makes `chunk` one of this stream, in the order of
     /// the bytes. Only a chunk that was read out of `piece` itself is changed.
     pub fn keep(&mut self, chunk: &Chunk<'_>, piece: &[u8], edits: &mut Vec<Edit>) {
-        // Azure begins with a chunk about the prompt, whose id is empty.
-        let said = chunk.id.filter(|id| !matches!(*id, "null" | "\"\""));
-        let Some((id, created)) = &self.0 else {
-            self.0 = said.map(|id| {
-                let created = chunk.created.map(copied);
-                (copied(id), created)
-            });
-            return;
+        let (id, created) = match &self.id {
+            Some((id, created)) => (Some(id), created.as_ref()),
+            None => (None, None),
         };
-        let both = [(chunk.id, Some(id)), (chunk.created, created.as_ref())];
-        let mut found = both
+        let model = self.model.as_ref();
+        let all = [
+            (chunk.id, id),
+            (chunk.created, created),
+            (chunk.model, model),
+        ];
+        let mut found = all
             .into_iter()
             .filter_map(|(here, first)| {
                 let (here, first) = (here?, first?);
@@ -49,6 +55,14 @@ impl Constant {
             .collect::<Vec<_>>();
         found.sort_by_key(|edit| edit.range.start);
         edits.append(&mut found);
+        if self.id.is_none() {
+            // Azure begins with a chunk about the prompt, whose id is empty.
+            let said = chunk.id.filter(|id| !matches!(*id, "null" | "\"\""));
+            self.id = said.map(|id| (copied(id), chunk.created.map(copied)));
+        }
+        if self.model.is_none() {
+            self.model = chunk.model.map(copied);
+        }
     }
 }
 
@@ -110,6 +124,29 @@ mod tests {
                 r#"{"created":1,"x":{"id":"deep"},"id":"a","choices":[]}"#,
                 r#"{"id":null,"created":1}"#,
                 r#"{"choices":[]}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn the_first_model_stays() {
+        let passed = stream(&[
+            r#"{"id":"","model":""}"#,
+            r#"{"model":"gpt","id":"a"}"#,
+            r#"{"id":"b","x":{"model":"deep"},"model" : "gpt-2026-01"}"#,
+            r#"{"id":"a","model":""}"#,
+            r#"{"id":"a","model":null}"#,
+            r#"{"id":"a","model":"g\u0070t"}"#,
+        ]);
+        assert_eq!(
+            passed,
+            [
+                r#"{"id":"","model":""}"#,
+                r#"{"model":"gpt","id":"a"}"#,
+                r#"{"id":"a","x":{"model":"deep"},"model" : "gpt"}"#,
+                r#"{"id":"a","model":""}"#,
+                r#"{"id":"a","model":null}"#,
+                r#"{"id":"a","model":"g\u0070t"}"#,
             ]
         );
     }

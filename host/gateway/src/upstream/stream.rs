@@ -1,7 +1,7 @@
 //! An answer while it is being written: watched, timed, passed on untouched.
 //!
-//! [`EventStream`] hands on whole events as they came, but for ids that change
-//! from chunk to chunk. On the way it notes what
+//! [`EventStream`] hands on whole events as they came, but for ids and models
+//! that change from chunk to chunk. On the way it notes what
 //! a later judgement needs ([`Watch`]), takes an upstream's error event out
 //! and turns it into a failure, leaves out single events that nobody can read,
 //! and knows whether the answer was complete: only the finish reasons of all
@@ -257,7 +257,8 @@ struct Inspected {
     /// How much of it may pass, but for what is left out.
     passes: usize,
     /// What is changed of it, in order: events that nobody can read are left
-    /// out, and all chunks get one id.
+    /// out, and all chunks get one id
+    /// and one model.
     edits: Vec<Edit>,
     failure: Option<Failure>,
     /// True when there was something of an answer in it.

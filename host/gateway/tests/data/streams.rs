@@ -29,13 +29,14 @@ async fn a_stream_passes_untouched() {
 }
 
 #[tokio::test]
-async fn all_chunks_of_a_stream_have_the_first_id_and_time() {
+async fn all_chunks_of_a_stream_have_the_first_id_time_and_model() {
     const VARIES: &str = "data: {\"id\":\"a\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"}}]}\n\n: ping\n\ndata: {\"created\":2,\"id\":\"b\",\"model\":\"n\",\"x\":1.50,\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let primary = Model::start(Says::Events(VARIES)).await;
     let gateway = Running::start(&two(primary.addr, primary.addr, AT_ONCE)).await;
     let answer = gateway.chat_stream("chat").await;
     let expected = VARIES.replace("\"id\":\"b\"", "\"id\":\"a\"");
     let expected = expected.replace("\"created\":2", "\"created\":1");
+    let expected = expected.replace("\"model\":\"n\"", "\"model\":\"m\"");
     assert_eq!(answer.text, expected);
 }
 
