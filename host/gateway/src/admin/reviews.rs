@@ -95,7 +95,7 @@ pub(super) async fn resolve(
     }
     let resolved = state
         .store
-        .resolve_review(&id, resolution, now_ms())
+        .resolve_review(&id, resolution, now_ms(), Box::new(|_| None))
         .await?;
     // A label counts once, however often the request is repeated.
     if resolved.first {

@@ -309,6 +309,7 @@ impl Kit {
             model: Some("m".into()),
             release: Some("r1".into()),
             note: "low".into(),
+            callback: None,
         };
         self.store.add_review(review).await.unwrap()
     }

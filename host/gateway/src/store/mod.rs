@@ -1,4 +1,5 @@
-//! What outlives a restart: reviews, incidents, rollout events, activations.
+//! What outlives a restart: reviews, incidents, rollout events, activations,
+//! messages that are to be sent.
 //!
 //! [`Store`] is the seam between what one node decides for all and where that
 //! is kept. What the gateway relies on, whichever store it is:
@@ -9,9 +10,13 @@
 //! - No method blocks the thread that polls it.
 
 pub mod incidents;
+pub mod messages;
 pub mod sqlite;
 
 pub use incidents::Incidents;
+pub use messages::{
+    Announce, AttemptEnd, Message, MessageCount, MessageFilter, MessageState, NewMessage, Taken,
+};
 pub use sqlite::SqliteStore;
 
 use backstop::{BoxFuture, DecisionId, IncidentReport, PolicyOptions, RevisionInfo, Severity};
@@ -44,6 +49,10 @@ pub struct StoreOptions {
     pub rollout_events_max: u64,
     /// Activations that are kept for each policy; the oldest go first.
     pub activations_max: u64,
+    /// Messages that wait to be delivered; more become dead letters at once.
+    pub messages_pending_max: u64,
+    /// Delivered messages that are kept, and dead letters; the oldest go first.
+    pub messages_ended_max: u64,
 }
 
 impl Default for StoreOptions {
@@ -56,6 +65,8 @@ impl Default for StoreOptions {
             incidents_closed_max: 5_000,
             rollout_events_max: 5_000,
             activations_max: 1_000,
+            messages_pending_max: 10_000,
+            messages_ended_max: 1_000,
         }
     }
 }
@@ -80,6 +91,8 @@ pub struct NewReview {
     /// For the reviewer: the step's note, or the verdict's reason. Cut to
     /// [`TEXT_BYTES_MAX`].
     pub note: String,
+    /// Where its caller wants to be told of its resolution.
+    pub callback: Option<String>,
 }
 
 /// An item of a review queue.
@@ -375,7 +388,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Resolves a pending review. Resolving it again in the very same way
     /// returns what is stored, so that a repeated request does no harm;
-    /// [`Resolved::first`] tells the two apart.
+    /// [`Resolved::first`] tells the two apart. The message of `announce` is
+    /// added in the same transaction.
     ///
     /// # Errors
     ///
@@ -386,6 +400,7 @@ pub trait Store: Send + Sync + 'static {
         id: &str,
         resolution: Resolution,
         at_ms: u64,
+        announce: Announce,
     ) -> BoxFuture<'_, Result<Resolved, StoreError>>;
 
     /// How many reviews wait, for each route that ever had one in the store.
@@ -490,6 +505,67 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A failure of the store.
     fn last_revision(&self, policy: &str) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Begins the next attempt to deliver a message: of those that are due at
+    /// `now_ms` and whose receiver is not in `busy`, the one that has been due
+    /// for longest. Unless [`Store::end_attempt`] is told its end, it is due
+    /// again at `lease_until_ms`.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; nothing was taken.
+    fn take_message(
+        &self,
+        now_ms: u64,
+        lease_until_ms: u64,
+        busy: Vec<String>,
+    ) -> BoxFuture<'_, Result<Taken, StoreError>>;
+
+    /// Says how attempt number `attempt` (from 1) of a message ended. Without
+    /// effect for a message that has come to an end already, and for a failed
+    /// attempt after which another one has begun.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; the message is due when its lease is over.
+    fn end_attempt(
+        &self,
+        id: &str,
+        attempt: u32,
+        end: AttemptEnd,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Makes a dead letter due at once, with as many attempts as a new message
+    /// has; a message that is none stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], or a failure of the store.
+    fn revive_message(&self, id: &str, at_ms: u64) -> BoxFuture<'_, Result<Message, StoreError>>;
+
+    /// The message with this id.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn message(&self, id: &str) -> BoxFuture<'_, Result<Option<Message>, StoreError>>;
+
+    /// A page of messages, newest first.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`] when there is no message `filter.after`, or a
+    /// failure of the store.
+    fn messages(&self, filter: MessageFilter) -> BoxFuture<'_, Result<Vec<Message>, StoreError>>;
+
+    /// How many messages wait, and how many dead letters are kept, for each
+    /// channel that has a message in the store.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn message_counts(&self) -> BoxFuture<'_, Result<Vec<MessageCount>, StoreError>>;
 
     /// Writes and takes back, to see that the store works.
     ///

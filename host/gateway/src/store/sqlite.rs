@@ -6,13 +6,15 @@
 //! file is made readable for its owner only: it holds what people asked.
 
 mod history;
+mod messages;
 mod reviews;
 mod schema;
 mod worker;
 
 use super::{
-    Activation, Incident, IncidentState, NewReview, Resolution, Resolved, Review, ReviewFilter,
-    RolloutEvent, Store, StoreError, StoreOptions,
+    Activation, Announce, AttemptEnd, Incident, IncidentState, Message, MessageCount,
+    MessageFilter, NewReview, Resolution, Resolved, Review, ReviewFilter, RolloutEvent, Store,
+    StoreError, StoreOptions, Taken,
 };
 use backstop::{BoxFuture, IncidentReport, Severity};
 use rusqlite::{Connection, OpenFlags};
@@ -101,6 +103,15 @@ impl SqliteStore {
         &self.path
     }
 
+    /// A new id that begins with `kind`: see [`id`].
+    fn new_id(&self, kind: &str, at_ms: u64) -> Result<String, StoreError> {
+        id(kind, at_ms).map_err(|_| StoreError::Database {
+            doing: "make a name",
+            path: self.path.clone(),
+            source: "the system has no random numbers".into(),
+        })
+    }
+
     /// Finishes what is queued and closes the database. Later calls get
     /// [`StoreError::Closed`]. What was answered is on disk without this, too.
     pub async fn close(&self) {
@@ -169,16 +180,9 @@ impl Store for SqliteStore {
             return Box::pin(async { Err(error) });
         }
         let options = self.options.clone();
-        let id = match review_id(review.created_ms) {
+        let id = match self.new_id("rev", review.created_ms) {
             Ok(id) => id,
-            Err(_) => {
-                let error = StoreError::Database {
-                    doing: "make a name for a review",
-                    path: self.path.clone(),
-                    source: "the system has no random numbers".into(),
-                };
-                return Box::pin(async { Err(error) });
-            }
+            Err(error) => return Box::pin(async { Err(error) }),
         };
         Box::pin(self.writer.submit("add a review", move |connection| {
             reviews::add(connection, id, review, &options)
@@ -203,10 +207,15 @@ impl Store for SqliteStore {
         id: &str,
         resolution: Resolution,
         at_ms: u64,
+        announce: Announce,
     ) -> BoxFuture<'_, Result<Resolved, StoreError>> {
         let (id, options) = (id.to_owned(), self.options.clone());
+        let announcement = match self.new_id("msg", at_ms) {
+            Ok(id) => reviews::Announcement { id, make: announce },
+            Err(error) => return Box::pin(async { Err(error) }),
+        };
         Box::pin(self.writer.submit("resolve a review", move |connection| {
-            reviews::resolve(connection, &id, resolution, at_ms, &options)
+            reviews::resolve(connection, &id, resolution, at_ms, announcement, &options)
         }))
     }
 
@@ -313,6 +322,54 @@ impl Store for SqliteStore {
         )
     }
 
+    fn take_message(
+        &self,
+        now_ms: u64,
+        lease_until_ms: u64,
+        busy: Vec<String>,
+    ) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        Box::pin(self.writer.submit("take a message", move |connection| {
+            messages::take(connection, now_ms, lease_until_ms, &busy)
+        }))
+    }
+
+    fn end_attempt(
+        &self,
+        id: &str,
+        attempt: u32,
+        end: AttemptEnd,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let (id, options) = (id.to_owned(), self.options.clone());
+        Box::pin(self.writer.submit("end an attempt", move |connection| {
+            messages::end(connection, &id, attempt, &end, at_ms, &options)
+        }))
+    }
+
+    fn revive_message(&self, id: &str, at_ms: u64) -> BoxFuture<'_, Result<Message, StoreError>> {
+        let id = id.to_owned();
+        Box::pin(self.writer.submit("revive a message", move |connection| {
+            messages::revive(connection, &id, at_ms)
+        }))
+    }
+
+    fn message(&self, id: &str) -> BoxFuture<'_, Result<Option<Message>, StoreError>> {
+        let id = id.to_owned();
+        Box::pin(self.reader.submit("read a message", move |connection| {
+            messages::get(connection, &id)
+        }))
+    }
+
+    fn messages(&self, filter: MessageFilter) -> BoxFuture<'_, Result<Vec<Message>, StoreError>> {
+        Box::pin(self.reader.submit("list messages", move |connection| {
+            messages::list(connection, &filter)
+        }))
+    }
+
+    fn message_counts(&self) -> BoxFuture<'_, Result<Vec<MessageCount>, StoreError>> {
+        Box::pin(self.reader.submit("count messages", messages::counts))
+    }
+
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         let path = self.path.clone();
         Box::pin(self.writer.submit("check", move |connection| {
@@ -331,17 +388,18 @@ impl Store for SqliteStore {
     }
 }
 
-/// `rev-`, 12 hex digits of time, 32 of chance: lists that are sorted by name
-/// are in order, and who knows some ids, or other numbers of this process,
-/// guesses no other. The id alone lets a caller read its review.
-fn review_id(created_ms: u64) -> Result<String, GetRandomFailed> {
+/// What it is of (`rev` or `msg`), 12 hex digits of time, 32 of chance: lists
+/// that are sorted by name are in order, and who knows some ids, or other
+/// numbers of this process, guesses no other. The id alone lets a caller read
+/// its review.
+fn id(kind: &str, created_ms: u64) -> Result<String, GetRandomFailed> {
     const TWELVE_DIGITS: u64 = (1 << 48) - 1;
     let mut chance = [0; 16];
     rustls::crypto::ring::default_provider()
         .secure_random
         .fill(&mut chance)?;
     Ok(format!(
-        "rev-{:012x}{:032x}",
+        "{kind}-{:012x}{:032x}",
         created_ms & TWELVE_DIGITS,
         u128::from_be_bytes(chance)
     ))

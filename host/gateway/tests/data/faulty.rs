@@ -2,8 +2,9 @@
 
 use backstop::{BoxFuture, IncidentReport, Severity};
 use backstop_gateway::store::{
-    Activation, Incident, IncidentState, NewReview, Resolution, Resolved, Review, ReviewFilter,
-    RolloutEvent, SqliteStore, Store, StoreError, StoreOptions,
+    Activation, Announce, AttemptEnd, Incident, IncidentState, Message, MessageCount,
+    MessageFilter, NewReview, Resolution, Resolved, Review, ReviewFilter, RolloutEvent,
+    SqliteStore, Store, StoreError, StoreOptions, Taken,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -124,8 +125,9 @@ impl Store for Faulty {
         id: &str,
         resolution: Resolution,
         at_ms: u64,
+        announce: Announce,
     ) -> BoxFuture<'_, Result<Resolved, StoreError>> {
-        self.inner.resolve_review(id, resolution, at_ms)
+        self.inner.resolve_review(id, resolution, at_ms, announce)
     }
 
     fn reviews_pending(&self) -> BoxFuture<'_, Result<Vec<(String, u64)>, StoreError>> {
@@ -207,6 +209,41 @@ impl Store for Faulty {
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<Activation>, StoreError>> {
         self.inner.activations(policy, limit)
+    }
+
+    fn take_message(
+        &self,
+        now_ms: u64,
+        lease_until_ms: u64,
+        busy: Vec<String>,
+    ) -> BoxFuture<'_, Result<Taken, StoreError>> {
+        self.inner.take_message(now_ms, lease_until_ms, busy)
+    }
+
+    fn end_attempt(
+        &self,
+        id: &str,
+        attempt: u32,
+        end: AttemptEnd,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.end_attempt(id, attempt, end, at_ms)
+    }
+
+    fn revive_message(&self, id: &str, at_ms: u64) -> BoxFuture<'_, Result<Message, StoreError>> {
+        self.inner.revive_message(id, at_ms)
+    }
+
+    fn message(&self, id: &str) -> BoxFuture<'_, Result<Option<Message>, StoreError>> {
+        self.inner.message(id)
+    }
+
+    fn messages(&self, filter: MessageFilter) -> BoxFuture<'_, Result<Vec<Message>, StoreError>> {
+        self.inner.messages(filter)
+    }
+
+    fn message_counts(&self) -> BoxFuture<'_, Result<Vec<MessageCount>, StoreError>> {
+        self.inner.message_counts()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -1,18 +1,18 @@
 //! Reviews in SQL. Called inside the worker's transaction.
 
 use super::super::{
-    NewReview, Order, PAGE_MAX, Resolution, Resolved, Review, ReviewFilter, ReviewStatus,
+    Announce, NewReview, Order, PAGE_MAX, Resolution, Resolved, Review, ReviewFilter, ReviewStatus,
     StoreError, StoreOptions, TEXT_BYTES_MAX,
 };
 use super::worker::OpError;
-use super::{from_ms, json_column, to_ms};
+use super::{from_ms, json_column, messages, to_ms};
 use backstop::DecisionId;
 use backstop_core::text::cut;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str = "id, route, created_ms, request, answer, decision, model, release, note, \
-                       resolution, resolved_ms";
+                       resolution, resolved_ms, callback";
 
 /// Checks that need no database, so that a body that is too large does not
 /// even enter the queue.
@@ -45,7 +45,8 @@ pub(super) fn add(
     connection
         .prepare_cached(
             "INSERT INTO reviews (id, route, created_ms, request, answer, decision, model, \
-             release, note, status) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 'pending')",
+             release, note, callback, status) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending')",
         )?
         .execute(params![
             id,
@@ -59,6 +60,7 @@ pub(super) fn add(
             item.model,
             item.release,
             item.note,
+            item.callback,
         ])?;
     Ok(Review {
         id,
@@ -134,11 +136,18 @@ pub(super) fn list(connection: &Connection, filter: &ReviewFilter) -> Result<Vec
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
+/// The message about a resolution, and what it will be called.
+pub(super) struct Announcement {
+    pub(super) id: String,
+    pub(super) make: Announce,
+}
+
 pub(super) fn resolve(
     connection: &Connection,
     id: &str,
     mut resolution: Resolution,
     at_ms: u64,
+    announcement: Announcement,
     options: &StoreOptions,
 ) -> Result<Resolved, OpError> {
     for text in [
@@ -171,6 +180,9 @@ pub(super) fn resolve(
         ])?;
     debug_assert_eq!(changed, 1, "nobody else writes in the writer's transaction");
     let review = get(connection, id)?.ok_or_else(|| no_review(id))?;
+    if let Some(message) = (announcement.make)(&review) {
+        messages::add(connection, &announcement.id, &message, options)?;
+    }
     prune(connection, options.reviews_resolved_max)?;
     Ok(Resolved {
         review,
@@ -224,6 +236,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Review> {
             model: row.get(6)?,
             release: row.get(7)?,
             note: row.get(8)?,
+            callback: row.get(11)?,
         },
         resolution: resolution
             .map(|json| super::from_json_column(9, &json))

@@ -6,7 +6,8 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Migrations in order; number `n` leads from schema `n` to schema `n + 1`.
-pub(super) const MIGRATIONS: [&str; 1] = [r"
+pub(super) const MIGRATIONS: [&str; 2] = [
+    r"
 CREATE TABLE reviews (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT,
     id              TEXT NOT NULL UNIQUE,
@@ -65,7 +66,31 @@ CREATE TABLE activations (
     source           TEXT NOT NULL
 ) STRICT;
 CREATE INDEX activations_by_policy ON activations (policy, id);
-"];
+",
+    r"
+ALTER TABLE reviews ADD COLUMN callback TEXT;
+
+CREATE TABLE outbox (
+    seq             INTEGER PRIMARY KEY AUTOINCREMENT,
+    id              TEXT NOT NULL UNIQUE,
+    channel         TEXT NOT NULL,
+    receiver        TEXT NOT NULL,
+    url             TEXT NOT NULL,
+    about           TEXT NOT NULL,
+    body            BLOB NOT NULL,
+    created_ms      INTEGER NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'dead')),
+    attempts        INTEGER NOT NULL,
+    due_ms          INTEGER,
+    ended_ms        INTEGER,
+    last_error      TEXT,
+    CHECK ((state = 'pending') = (due_ms IS NOT NULL)),
+    CHECK ((state = 'pending') = (ended_ms IS NULL))
+) STRICT;
+CREATE INDEX outbox_due ON outbox (due_ms, seq, receiver) WHERE state = 'pending';
+CREATE INDEX outbox_by_state ON outbox (state, seq);
+",
+];
 
 /// The schema that this version writes.
 pub(super) const CURRENT: i64 = MIGRATIONS.len() as i64;

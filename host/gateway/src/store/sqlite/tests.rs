@@ -1,5 +1,7 @@
 //! What the store promises, against real files.
 
+mod messages;
+
 use super::*;
 use crate::store::{Incidents, Order, ReviewOutcome, ReviewStatus};
 use backstop::{DecisionId, IncidentSink, PolicyOptions};
@@ -26,6 +28,7 @@ fn item(route: &str, note: &str) -> NewReview {
         model: Some("fraud".into()),
         release: Some("r1".into()),
         note: note.into(),
+        callback: None,
     }
 }
 
@@ -37,6 +40,11 @@ fn agree() -> Resolution {
         by: Some("ann".into()),
         note: None,
     }
+}
+
+/// Nobody is told.
+fn silent() -> Announce {
+    Box::new(|_| None)
 }
 
 fn pending(route: &str) -> ReviewFilter {
@@ -75,7 +83,7 @@ async fn everything_survives_a_restart() {
     let store = open(&dir);
     let kept = store.add_review(item("fraud", "low")).await.unwrap();
     let done = store.add_review(item("fraud", "done")).await.unwrap();
-    let done = store.resolve_review(&done.id, agree(), 1_700_000_000_005);
+    let done = store.resolve_review(&done.id, agree(), 1_700_000_000_005, silent());
     let done = done.await.unwrap();
     assert!(done.first);
     let (incident, new) = store
@@ -156,20 +164,26 @@ async fn a_second_resolution_is_a_conflict_and_a_repeated_one_is_not() {
     let dir = dir();
     let store = open(&dir);
     let review = store.add_review(item("fraud", "")).await.unwrap();
-    let first = store.resolve_review(&review.id, agree(), 5).await.unwrap();
-    let again = store.resolve_review(&review.id, agree(), 6).await.unwrap();
+    let first = store
+        .resolve_review(&review.id, agree(), 5, silent())
+        .await
+        .unwrap();
+    let again = store
+        .resolve_review(&review.id, agree(), 6, silent())
+        .await
+        .unwrap();
     assert_eq!((first.first, again.first), (true, false));
     assert_eq!(first.review, again.review);
     let other = Resolution {
         outcome: ReviewOutcome::Reject,
         ..agree()
     };
-    match store.resolve_review(&review.id, other, 7).await {
+    match store.resolve_review(&review.id, other, 7, silent()).await {
         Err(StoreError::AlreadyResolved(stored)) => assert_eq!(*stored, first.review),
         other => panic!("{other:?}"),
     }
     assert!(matches!(
-        store.resolve_review("rev-none", agree(), 8).await,
+        store.resolve_review("rev-none", agree(), 8, silent()).await,
         Err(StoreError::NotFound { what: "review", .. })
     ));
 }
@@ -191,7 +205,10 @@ async fn a_full_queue_refuses_and_keeps_what_it_has() {
     ));
     // Another route has its own room, and resolving makes some.
     store.add_review(item("chat", "1")).await.unwrap();
-    store.resolve_review(&first.id, agree(), 1).await.unwrap();
+    store
+        .resolve_review(&first.id, agree(), 1, silent())
+        .await
+        .unwrap();
     store.add_review(item("fraud", "3")).await.unwrap();
     let mut counts = store.reviews_pending().await.unwrap();
     counts.sort();
@@ -261,7 +278,10 @@ async fn resolved_reviews_make_room_and_pending_ones_never_do() {
     // The youngest first: what was resolved last is kept, not what came last.
     for (at, id) in [(20, &ids[2]), (30, &ids[1])] {
         let at = 1_700_000_000_000 + at;
-        store.resolve_review(id, agree(), at).await.unwrap();
+        store
+            .resolve_review(id, agree(), at, silent())
+            .await
+            .unwrap();
     }
     assert_eq!(store.review(&ids[2]).await.unwrap(), None);
     assert!(store.review(&ids[1]).await.unwrap().is_some());
