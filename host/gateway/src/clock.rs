@@ -38,6 +38,13 @@ impl Clock {
     }
 }
 
+/// Milliseconds since the Unix epoch as the system has them now, for what is
+/// kept beyond this process or told to others.
+pub(crate) fn system_now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since_epoch.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Whole milliseconds of `duration`, as evidence and facts carry them.
 pub(crate) fn millis(duration: std::time::Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::Evidence;
 use crate::execute::REVIEWS_WAITING_MAX;
+use crate::outbox::Outbox;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
 use crate::spans::{Spans, SpansError};
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) rollouts: Rollouts,
     /// Places for reviews of delivered answers that wait for the store.
     pub(crate) reviews_waiting: Semaphore,
+    /// Messages to other systems.
+    pub(crate) outbox: Outbox,
     unrouted: Arc<RouteMetrics>,
     /// What this gateway activated in the host; locked while one configuration
     /// is being applied.
@@ -143,6 +146,7 @@ impl Gateway {
             shared: Arc::new(Shared {
                 plant,
                 host,
+                outbox: Outbox::new(parts.store.clone(), parts.telemetry.clone()),
                 store: parts.store,
                 incidents: parts.incidents,
                 telemetry: parts.telemetry,
@@ -160,6 +164,7 @@ impl Gateway {
             }),
         };
         gateway.apply(config).await?;
+        gateway.shared.outbox.start();
         Ok(gateway)
     }
 
@@ -231,6 +236,7 @@ impl Gateway {
     /// Says that shutdown has begun.
     pub fn begin_shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.outbox.stop();
     }
 
     /// How long running requests may go on after a stop was asked for.
@@ -249,6 +255,12 @@ impl Gateway {
         if let Some(spans) = self.spans() {
             spans.finish().await;
         }
+    }
+
+    /// Waits for messages that are being sent, some seconds at most. What is
+    /// not sent by then is sent after the next start.
+    pub async fn finish_outbox(&self) {
+        self.shared.outbox.finish().await;
     }
 
     /// Waits until judgements of streams that have passed are done.

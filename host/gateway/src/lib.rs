@@ -12,6 +12,7 @@
 //! - [`plant`], [`release`], [`upstream`], [`openai`]: what a plan is executed
 //!   on;
 //! - [`evidence`], [`rollouts`], [`store`]: what is learnt, moved and kept;
+//! - `callback`, [`outbox`]: who is told of it;
 //! - [`admin`], [`reload`], [`telemetry`], [`trail`],
 //!   [`spans`]: what operators see and do.
 //!
@@ -36,6 +37,7 @@
 //! ```
 
 pub mod admin;
+mod callback;
 pub mod caller;
 mod chain;
 pub mod clock;
@@ -51,6 +53,7 @@ mod health;
 mod http;
 pub mod launch;
 pub mod openai;
+pub mod outbox;
 pub mod plant;
 mod refusal;
 pub mod release;

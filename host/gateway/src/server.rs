@@ -139,7 +139,8 @@ impl Server {
             }
         };
         // What was delivered is still judged, and what is to be reviewed kept.
-        let _ = tokio::time::timeout(SETTLE_TIMEOUT, gateway.settle()).await;
+        let settle = tokio::time::timeout(SETTLE_TIMEOUT, gateway.settle());
+        let _ = tokio::join!(settle, gateway.finish_outbox());
         gateway.finish_spans().await;
         drop(admin);
         // A scraper that is in the middle of a page gets the page.

@@ -18,6 +18,7 @@
 mod genai;
 mod keys;
 mod moves;
+mod outbox;
 mod policy;
 mod release;
 mod route;
@@ -30,12 +31,14 @@ pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
 use crate::admin::LoadStatus;
 use crate::config::AttributeNames;
+use crate::store::MessageCount;
 use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
 use backstop_core::input::BreakerState;
 use genai::GenAi;
 use labels::{One, Three, Two};
 use moves::Moves;
+use outbox::OutboxMetrics;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
@@ -118,6 +121,8 @@ pub struct Snapshot {
     /// Route, pending reviews; none when the store did not answer, which
     /// leaves the last figures standing.
     pub reviews_pending: Option<Vec<(String, u64)>>,
+    /// Messages of each channel in the outbox; as above.
+    pub messages: Option<Vec<MessageCount>>,
     /// Severity, open incidents; as above.
     pub incidents_open: Option<Vec<(Severity, u64)>>,
 }
@@ -130,6 +135,7 @@ pub struct Telemetry {
     scrape: Mutex<()>,
     request_records: Requests,
     moves: Moves,
+    outbox: OutboxMetrics,
     /// With OpenTelemetry's names, hence without our prefix; none when switched
     /// off.
     genai: OnceLock<(GenAi, Registry)>,
@@ -189,6 +195,7 @@ impl Telemetry {
             scrape: Mutex::default(),
             request_records: Requests::default(),
             moves: Moves::default(),
+            outbox: OutboxMetrics::default(),
             genai: OnceLock::new(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request),
@@ -228,6 +235,7 @@ impl Telemetry {
     fn register(&mut self) {
         let registry = &mut self.registry;
         self.moves.register(registry);
+        self.outbox.register(registry);
         registry.register("build", "Version of the gateway", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("requests", "Requests that have ended, by what their caller got", self.requests.clone());
         registry.register("request_duration_seconds", "Time from the arrival of a request to the end of its answer", self.request_seconds.clone());
@@ -283,6 +291,10 @@ impl Telemetry {
         if let Some((genai, _)) = self.genai.get() {
             genai.count(record);
         }
+    }
+
+    pub(crate) fn outbox(&self) -> &OutboxMetrics {
+        &self.outbox
     }
 
     pub(crate) fn spans(&self) -> &SpanMetrics {
@@ -382,6 +394,9 @@ impl Telemetry {
                     .get_or_create(&one("route", route))
                     .set(i64::try_from(*count).unwrap_or(i64::MAX));
             }
+        }
+        if let Some(messages) = &snapshot.messages {
+            self.outbox.set(messages);
         }
         if let Some(open) = &snapshot.incidents_open {
             for (severity, name) in SEVERITIES {

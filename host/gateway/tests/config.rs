@@ -22,6 +22,7 @@ const SECRET: &str = "hunter2";
 fn env(name: &str) -> Option<String> {
     match name {
         "PRESENT" => Some(SECRET.to_owned()),
+        "WEBHOOK_SECRET" => Some(format!("whsec_{SECRET}{}", "A".repeat(36))),
         "URL" => Some("https://models.example".to_owned()),
         "EMPTY" => Some(String::new()),
         _ => None,

@@ -4,7 +4,7 @@
 //! Policies are not in it: they come straight from [`backstop::Host`].
 
 use crate::config::ComponentSource;
-use crate::store::Review;
+use crate::store::{NewMessage, Review};
 use crate::upstream::KeyState;
 use crate::upstream::keys::ShownKey;
 use backstop::{BoxFuture, DecisionId, DecisionPoint};
@@ -280,6 +280,14 @@ pub trait Control: Send + Sync + 'static {
     /// metric `accuracy` for its model and release. Called once for each
     /// review.
     fn labelled(&self, review: &Review);
+
+    /// The message to the caller of a review that was just resolved; none where
+    /// it wants none. Called within a transaction of the store, and only by the
+    /// call that resolves it.
+    fn announcement(&self, review: &Review) -> Option<NewMessage>;
+
+    /// Says that a message was added to the store, or became due.
+    fn message_added(&self);
 
     /// The decision points at which routes and rollouts ask `policy` now.
     fn points(&self, policy: &str) -> Vec<DecisionPoint>;

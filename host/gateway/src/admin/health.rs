@@ -180,11 +180,13 @@ async fn snapshot(state: &AdminState) -> Snapshot {
     let store = async {
         let pending = state.store.reviews_pending().await.ok();
         let open = state.store.incidents_open().await.ok();
-        (pending, open)
+        let messages = state.store.message_counts().await.ok();
+        (pending, open, messages)
     };
-    if let Ok((pending, open)) = tokio::time::timeout(STORE_WAIT, store).await {
+    if let Ok((pending, open, messages)) = tokio::time::timeout(STORE_WAIT, store).await {
         snapshot.reviews_pending = pending;
         snapshot.incidents_open = open;
+        snapshot.messages = messages;
     }
     snapshot
 }

@@ -18,6 +18,7 @@
 //! | `POST /admin/v1/models/{model}/releases/{release}/breaker` | forces a breaker |
 //! | `POST /admin/v1/rollouts/{model}/{command}` | `pause`, `resume`, `abort`, `promote` |
 //! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
+//! | `GET /admin/v1/outbox`, `…/{id}`; `POST …/{id}/retry` | messages to others, dead letters |
 //! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
 //! | `GET /admin/v1/config`; `POST /admin/v1/reload` | configuration |
 //! | `GET /admin/v1/openapi.json` | all of this for machines |
@@ -35,6 +36,7 @@ mod health;
 mod incidents;
 mod models;
 mod openapi;
+mod outbox;
 mod policies;
 mod requests;
 mod reviews;
@@ -154,6 +156,9 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(reviews::list))
         .routes(routes!(reviews::one))
         .routes(routes!(reviews::resolve))
+        .routes(routes!(outbox::list))
+        .routes(routes!(outbox::one))
+        .routes(routes!(outbox::retry))
         .routes(routes!(incidents::list))
         .routes(routes!(incidents::close))
         .routes(routes!(config::status))

@@ -11,7 +11,7 @@
 )]
 
 use super::{Check, RolloutCommand, RolloutStatus};
-use crate::store::{IncidentState, Order, Resolution, ReviewStatus, RolloutEvent};
+use crate::store::{IncidentState, MessageState, Order, Resolution, ReviewStatus, RolloutEvent};
 use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -52,7 +52,14 @@ pub(super) async fn document(Extension(document): Extension<Document>) -> Respon
         title = "Backstop admin plane",
         description = "What operators see and do. Errors of all paths have one shape."
     ),
-    components(schemas(Failed, Order, ReviewStatus, IncidentState, RolloutCommand))
+    components(schemas(
+        Failed,
+        Order,
+        ReviewStatus,
+        MessageState,
+        IncidentState,
+        RolloutCommand
+    ))
 )]
 pub(super) struct Head;
 
@@ -199,6 +206,42 @@ pub(super) struct ReviewList {
     data: Vec<ReviewView>,
     /// True when there may be another page.
     has_more: bool,
+}
+
+/// The messages of the outbox.
+#[derive(ToSchema)]
+pub(super) struct MessageList {
+    data: Vec<MessageView>,
+    /// True when there may be another page.
+    has_more: bool,
+}
+
+/// A message to another system.
+#[derive(ToSchema)]
+pub(super) struct MessageView {
+    /// What its receiver gets as `webhook-id`, at each attempt.
+    id: String,
+    /// `message`.
+    object: String,
+    /// How it is sent: `callbacks`.
+    channel: String,
+    /// What it is about: the id of a review, for example.
+    about: String,
+    url: String,
+    state: MessageState,
+    /// Attempts that were begun.
+    attempts: u32,
+    /// Milliseconds since the Unix epoch.
+    created_ms: u64,
+    /// When the next attempt is due, while it is pending.
+    due_ms: Option<u64>,
+    /// When it was delivered or given up.
+    ended_ms: Option<u64>,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// What is sent; not in lists, and not once it was delivered.
+    #[schema(required = false)]
+    body: Option<Value>,
 }
 
 /// A review.

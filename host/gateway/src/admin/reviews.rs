@@ -75,7 +75,8 @@ pub(super) async fn one(
 
 /// `POST /admin/v1/reviews/{id}/resolve`: `{"outcome": "agree" | "corrected" |
 /// "reject", "label"?, "answer"?, "by"?, "note"?}`. The very same resolution
-/// again is answered as the first was; another one is a conflict.
+/// again is answered as the first was; another one is a conflict. A caller that
+/// asked for it is called back.
 #[utoipa::path(post, path = "/reviews/{id}/resolve", tag = "reviews", summary = "Resolves a review",
     params(("id" = String, Path)), request_body = Resolution,
     responses((status = 200, body = ReviewView, description = "The review, resolved")))]
@@ -93,13 +94,16 @@ pub(super) async fn resolve(
             "a corrected review needs the right `label` or `answer`",
         ));
     }
+    let control = state.control.clone();
+    let announce = Box::new(move |review: &Review| control.announcement(review));
     let resolved = state
         .store
-        .resolve_review(&id, resolution, now_ms(), Box::new(|_| None))
+        .resolve_review(&id, resolution, now_ms(), announce)
         .await?;
     // A label counts once, however often the request is repeated.
     if resolved.first {
         state.control.labelled(&resolved.review);
+        state.control.message_added();
         tracing::info!(
             review = id,
             route = resolved.review.item.route,

@@ -8,7 +8,7 @@ mod policies;
 use super::*;
 use crate::config::ComponentSource;
 use crate::reload::{Applied, Refused, Reload, ReloaderOptions};
-use crate::store::{NewReview, Review, SqliteStore, StoreOptions};
+use crate::store::{NewMessage, NewReview, Review, SqliteStore, StoreOptions};
 use axum::body::Body;
 use backstop::{BoxFuture, DecisionPoint, HostOptions, IncidentReport, IncidentSink, Severity};
 use backstop_core::input::{BreakerState, Candidate, RequestFacts};
@@ -141,6 +141,12 @@ impl Control for Fake {
         };
         Box::pin(async { result })
     }
+
+    fn announcement(&self, _: &Review) -> Option<NewMessage> {
+        None
+    }
+
+    fn message_added(&self) {}
 
     fn labelled(&self, review: &Review) {
         self.labelled.lock().push(review.id.clone());

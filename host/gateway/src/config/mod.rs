@@ -13,6 +13,7 @@
 
 pub mod attributes;
 mod breaker;
+pub mod callback;
 mod check;
 pub mod limit;
 mod mistake;
@@ -41,6 +42,8 @@ mod tests;
 mod tree;
 
 pub use attributes::{Attribute, AttributeNames};
+pub use callback::{AllowedUrl, Callbacks};
+pub(crate) use callback::{callback_url, origin as callback_origin};
 pub use limit::{Limit, LimitKind};
 pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};
 pub use model::{Model, Pointers, Release, Rollout, Target};
@@ -75,6 +78,8 @@ pub struct Config {
     pub sandbox: Sandbox,
     /// What leaves the gateway about requests.
     pub telemetry: Telemetry,
+    /// How callers are called back about reviews.
+    pub callbacks: Callbacks,
     /// Who runs the models.
     pub providers: BTreeMap<Name, Arc<Provider>>,
     /// The logical models.

@@ -6,7 +6,7 @@ use super::schema::{FILE_BYTES_MAX, INCLUDE_DEMO, ROOT};
 use super::section::{Environment, Resolver, Section};
 use super::source::{Place, Sources};
 use super::tree::{self, Table};
-use super::{Config, Name, model, policy, provider, route, rules, server, telemetry};
+use super::{Config, Name, callback, model, policy, provider, route, rules, server, telemetry};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +90,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
     let server = server::resolve_server(cx, &root.section("server"));
     let sandbox = server::resolve_sandbox(&root.section("sandbox"));
     let telemetry = telemetry::resolve(cx, &root.section("telemetry"));
+    let callbacks = callback::resolve(cx, &root.section("callbacks"));
     let named = |entries: Vec<(&str, Section<'_>)>| -> BTreeMap<Name, Name> {
         let name = |(name, _): (&str, _)| (Name::from(name), Name::from(name));
         entries.into_iter().map(name).collect()
@@ -139,6 +140,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         models: &models,
         rules: &rules,
         policies: &policy_names,
+        has_callback_secret: root.section("callbacks").node("secret").is_some(),
     };
     let mut routes = BTreeMap::new();
     for (name, section) in root.entries("routes") {
@@ -165,6 +167,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         server,
         sandbox,
         telemetry,
+        callbacks,
         providers,
         models,
         policies,

@@ -1,6 +1,7 @@
 //! `[routes.NAME]`: what callers ask for.
 
 use super::Name;
+use super::callback::{self, AllowedUrl};
 use super::check::{is_pointer, shown};
 use super::mistake::MistakeKind;
 use super::model::Model;
@@ -39,6 +40,9 @@ pub struct Route {
     pub review: bool,
     /// How much its requests matter where a model cannot serve all.
     pub priority: Priority,
+    /// Where its callers may be called back about reviews; none where
+    /// [`Callbacks::allow`](super::Callbacks::allow) says so.
+    pub callback_allow: Option<Vec<AllowedUrl>>,
     /// The policy that plans; without one the default plan is executed.
     pub fallback: Option<Name>,
     /// The policy that judges answers; without one all are accepted.
@@ -207,6 +211,7 @@ pub(super) static ROUTE: Schema = Schema {
             default: Default::Bool(false),
             about: "Whether requests may be sent to people.",
         },
+        callback::ROUTE_KEY,
         Key {
             name: "priority",
             kind: Kind::Choice(&["critical", "normal", "sheddable"]),
@@ -322,6 +327,7 @@ pub(super) struct Known<'k> {
     pub(super) models: &'k BTreeMap<Name, Arc<Model>>,
     pub(super) rules: &'k BTreeMap<Name, Arc<Rules>>,
     pub(super) policies: &'k BTreeMap<Name, Name>,
+    pub(super) has_callback_secret: bool,
 }
 
 /// Resolves a route.
@@ -383,6 +389,7 @@ pub(super) fn resolve(
         rules,
         review,
         priority: priority(section.text("priority").text),
+        callback_allow: callback::resolve_route(cx, section, known.has_callback_secret),
         fallback: policy("fallback"),
         threshold: policy("threshold"),
         timeouts: resolve_timeouts(cx, section),

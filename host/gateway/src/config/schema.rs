@@ -4,7 +4,7 @@
 //! The tables themselves stand beside the types that are made from them, one
 //! file per section.
 
-use super::{model, policy, provider, route, rules, server, simulated, telemetry};
+use super::{callback, model, policy, provider, route, rules, server, simulated, telemetry};
 
 /// Largest file. The largest that is allowed by the other limits is a tenth.
 pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -181,6 +181,12 @@ pub(super) static ROOT: Schema = Schema {
             kind: Kind::Table(&telemetry::TELEMETRY),
             default: Default::Words("its defaults"),
             about: "What leaves the gateway about requests.",
+        },
+        Key {
+            name: "callbacks",
+            kind: Kind::Table(&callback::CALLBACKS),
+            default: Default::Words("its defaults"),
+            about: "How callers are called back about reviews.",
         },
         Key {
             name: "providers",

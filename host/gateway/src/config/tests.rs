@@ -10,7 +10,11 @@ use backstop_core::input::{Candidate, RequestFacts};
 use std::collections::BTreeSet;
 
 fn read(text: &str) -> Result<Config, ConfigError> {
-    let env = |name: &str| (name == "PRESENT").then(|| "hunter2".to_owned());
+    let env = |name: &str| match name {
+        "PRESENT" => Some("hunter2".to_owned()),
+        "WEBHOOK_SECRET" => Some(format!("whsec_hunter2{}", "A".repeat(36))),
+        _ => None,
+    };
     Config::from_str(text, "test.toml", Path::new("/etc/backstop"), &env)
 }
 

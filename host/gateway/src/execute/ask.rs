@@ -70,6 +70,8 @@ pub(crate) struct Ask {
     /// What policies are told, before any attempt.
     pub(crate) facts: Arc<RequestFacts>,
     pub(crate) arrived: Instant,
+    /// Where the caller wants to be told of a review.
+    pub(crate) callback: Option<Box<str>>,
     /// The caller's own id of the request.
     pub(crate) caller_id: Option<Box<str>>,
     /// What the caller says about its trace.
@@ -84,6 +86,7 @@ pub(crate) struct Heard {
     pub(crate) streaming: bool,
     pub(crate) include_usage: bool,
     pub(crate) arrived: Instant,
+    pub(crate) callback: Option<Box<str>>,
 }
 
 impl Ask {
@@ -133,6 +136,7 @@ impl Ask {
             facts,
             arrived: heard.arrived,
             deadline,
+            callback: heard.callback,
             caller_id: trail::caller_id(headers),
             trace: trail::trace_of_caller(headers),
         }

@@ -127,7 +127,7 @@ pub(super) fn review(gateway: &Gateway, ask: &Ask, item: Item) -> NewReview {
         model: release.as_ref().map(|release| release.model().to_string()),
         release: release.map(|release| release.name().to_string()),
         note: item.note,
-        callback: None,
+        callback: ask.callback.as_deref().map(str::to_owned),
     }
 }
 

@@ -6,8 +6,10 @@
 //! that serves is touched; an activation that fails after its check is undone.
 
 use super::{Gateway, Shared};
+use crate::callback;
 use crate::components::{self, ComponentError};
 use crate::config::{Config, Name, Policy};
+use crate::outbox::Channel;
 use crate::plant::{Machines, Plant};
 use crate::store::{Activation, Store};
 use crate::upstream::TargetError;
@@ -175,6 +177,7 @@ impl Gateway {
             }
         };
         shared.plant.store(Some(plant));
+        shared.outbox.set_channels(channels(&config));
 
         for change in changes {
             let now = Active {
@@ -336,6 +339,16 @@ async fn note(shared: &Shared, config: &Config, activated: &[RevisionInfo]) {
             );
         }
     }
+}
+
+/// How messages to other systems are sent.
+fn channels(config: &Config) -> BTreeMap<&'static str, Channel> {
+    let routes = config.routes.values();
+    let own = routes.filter_map(|route| route.callback_allow.as_deref());
+    callback::channel(&config.callbacks, own)
+        .map(|channel| (callback::CHANNEL, channel))
+        .into_iter()
+        .collect()
 }
 
 /// What cannot change while the process runs.

@@ -5,10 +5,12 @@ use crate::admin::{
     BreakerStatus, Check, Control, ControlError, KeyStatus, LoadStatus, ModelStatus, ReleaseStatus,
     RolloutCommand, RolloutStatus,
 };
+use crate::callback;
 use crate::components;
 use crate::config::ComponentSource;
+use crate::http::reviews;
 use crate::release::Model;
-use crate::store::{Review, ReviewOutcome};
+use crate::store::{NewMessage, Review, ReviewOutcome};
 use backstop::{BoxFuture, DecisionPoint};
 use backstop_core::input::BreakerState;
 use std::sync::Arc;
@@ -116,6 +118,14 @@ impl Control for Gateway {
             self.evidence()
                 .label(now_ms, &item.route, answered_by, agrees);
         }
+    }
+
+    fn announcement(&self, review: &Review) -> Option<NewMessage> {
+        callback::announcement(review, reviews::kind(&self.plant(), review))
+    }
+
+    fn message_added(&self) {
+        self.shared().outbox.wake();
     }
 
     fn points(&self, policy: &str) -> Vec<DecisionPoint> {

@@ -15,7 +15,7 @@ mod openai;
 mod predict;
 mod question;
 pub(crate) mod respond;
-mod reviews;
+pub(crate) mod reviews;
 
 use crate::config::RouteKind;
 use crate::execute;

@@ -6,6 +6,7 @@
 //! this version does not know pass through.
 
 use super::{Served, read_body, unknown_route};
+use crate::callback;
 use crate::config::RouteKind;
 use crate::execute::{self, Ask, Heard};
 use crate::gateway::Gateway;
@@ -31,12 +32,14 @@ pub(super) async fn serve(gateway: &Gateway, request: Request<Incoming>, api: Ap
         Some(route) if route.kind() == kind => route.clone(),
         _ => return Err(unknown_route(&plant, &asked.model, kind).into()),
     };
+    let callback = callback::asked(&plant, &route, &head.headers)?;
     let heard = Heard {
         path: Path::OpenAi(api, asked.layout),
         streaming: asked.stream,
         include_usage: asked.include_usage,
         body: body.clone(),
         arrived,
+        callback,
     };
     let ask = Ask::new(route, &head.headers, heard, gateway.clock());
     Ok(execute::serve(gateway, ask).await)

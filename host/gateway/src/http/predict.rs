@@ -1,6 +1,7 @@
 //! `POST /v1/predict/{route}`: any JSON model, answered by a route.
 
 use super::{Served, invalid_json, read_body, unknown_route};
+use crate::callback;
 use crate::config::RouteKind;
 use crate::execute::{self, Ask, Heard};
 use crate::gateway::Gateway;
@@ -31,12 +32,14 @@ pub(super) async fn serve(
     let body = read_body(&plant, body).await?;
     // The body goes to the model as it is; it only has to be JSON.
     serde_json::from_slice::<IgnoredAny>(&body).map_err(|error| invalid_json(&error))?;
+    let callback = callback::asked(&plant, &route, &head.headers)?;
     let heard = Heard {
         path: Path::Json,
         streaming: false,
         include_usage: false,
         body,
         arrived,
+        callback,
     };
     let ask = Ask::new(route, &head.headers, heard, gateway.clock());
     Ok(execute::serve(gateway, ask).await)

@@ -2,7 +2,8 @@
 //!
 //! Whoever holds the id, which nobody guesses, may ask. While the review waits
 //! there is nothing but its status; once it is resolved, `answer` holds what
-//! the person found right, in the shape in which the route answers.
+//! the person found right, in the shape in which the route answers. Callers
+//! that asked to be called back are told the same ([`shown`]).
 
 use super::respond::{self, whole_seconds};
 use super::{REVIEWS, Served};
@@ -10,6 +11,7 @@ use crate::config::RouteKind;
 use crate::gateway::Gateway;
 use crate::openai::rules::RulesAnswer;
 use crate::openai::{Api, ApiError};
+use crate::plant::Plant;
 use crate::store::{Resolution, Review, ReviewOutcome};
 use http::StatusCode;
 use http::header::{HeaderValue, RETRY_AFTER};
@@ -26,7 +28,7 @@ const BY_A_PERSON: &str = "review";
 
 /// A review as its caller sees it: without the reviewer's name and note.
 #[derive(Serialize)]
-struct Shown<'a> {
+pub(crate) struct Shown<'a> {
     id: &'a str,
     object: &'static str,
     status: &'static str,
@@ -72,34 +74,37 @@ pub(super) async fn one(gateway: &Gateway, id: &str) -> Served {
             return Err(error.code("review_unavailable").into());
         }
     };
-    let Some(resolution) = &review.resolution else {
-        let shown = Shown {
-            id: &review.id,
-            object: "review",
-            status: "pending",
-            outcome: None,
-            label: None,
-            answer: None,
-        };
-        let mut response = respond::json(StatusCode::OK, &shown);
+    let shown = shown(&review, kind(&gateway.plant(), &review));
+    let mut response = respond::json(StatusCode::OK, &shown);
+    if review.resolution.is_none() {
         let wait = HeaderValue::from(whole_seconds(ASK_AGAIN));
         response.headers_mut().insert(RETRY_AFTER, wait);
-        return Ok(response);
-    };
-    let route = gateway.plant();
-    // A route that is gone leaves what is there as it is.
-    let kind = route
+    }
+    Ok(response)
+}
+
+/// What the route of `review` speaks. A route that is gone leaves what is there
+/// as it is.
+pub(crate) fn kind(plant: &Plant, review: &Review) -> RouteKind {
+    plant
         .route(&review.item.route)
-        .map_or(RouteKind::Json, |route| route.kind());
-    let shown = Shown {
+        .map_or(RouteKind::Json, |route| route.kind())
+}
+
+/// `review` as its caller sees it.
+pub(crate) fn shown(review: &Review, kind: RouteKind) -> Shown<'_> {
+    let resolution = review.resolution.as_ref();
+    Shown {
         id: &review.id,
         object: "review",
-        status: "resolved",
-        outcome: Some(resolution.outcome.as_str()),
-        label: resolution.label.as_deref(),
-        answer: answer(&review, resolution, kind),
-    };
-    Ok(respond::json(StatusCode::OK, &shown))
+        status: match resolution {
+            None => "pending",
+            Some(_) => "resolved",
+        },
+        outcome: resolution.map(|resolution| resolution.outcome.as_str()),
+        label: resolution.and_then(|resolution| resolution.label.as_deref()),
+        answer: resolution.and_then(|resolution| answer(review, resolution, kind)),
+    }
 }
 
 /// What the person found right, as a route of `kind` answers; none where the

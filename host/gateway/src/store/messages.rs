@@ -1,7 +1,7 @@
 //! Messages that leave the gateway, as the store keeps them.
 //!
 //! A message is added in the transaction of what it tells, so that neither is
-//! there without the other; the outbox then takes it out, sends
+//! there without the other; [`outbox`](crate::outbox) then takes it out, sends
 //! it and says what became of it. Always holds: a message that was taken and
 //! whose end nobody told, because the process ended first, is due again when
 //! its lease is over. So it is sent at least once, and its id tells repetitions

@@ -181,6 +181,11 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
         records_dropped: 9,
         incidents_dropped: 2,
         reviews_pending: Some(vec![("chat".into(), 4)]),
+        messages: Some(vec![MessageCount {
+            channel: "callbacks".into(),
+            pending: 5,
+            dead: 6,
+        }]),
         incidents_open: Some(vec![(Severity::Error, 1)]),
     };
     let text = encoded(&telemetry, &first);
@@ -197,6 +202,8 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
         "backstop_records_dropped_total 9",
         "backstop_incidents_dropped_total 2",
         "backstop_reviews_pending{route=\"chat\"} 4",
+        "backstop_outbox_messages{channel=\"callbacks\",state=\"pending\"} 5",
+        "backstop_outbox_messages{channel=\"callbacks\",state=\"dead\"} 6",
         "backstop_incidents_open{severity=\"error\"} 1",
         "backstop_incidents_open{severity=\"info\"} 0",
     ] {

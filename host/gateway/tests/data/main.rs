@@ -7,6 +7,7 @@
 )]
 
 mod apis;
+mod callbacks;
 mod connections;
 mod fallback;
 mod faulty;

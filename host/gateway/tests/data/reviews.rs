@@ -108,7 +108,7 @@ async fn shutdown_waits_for_a_review_and_not_for_ever() {
 }
 
 /// Routes whose answers all go to people.
-fn asked_of_people(model: std::net::SocketAddr) -> String {
+pub(crate) fn asked_of_people(model: std::net::SocketAddr) -> String {
     format!(
         r#"
         [providers.a]
@@ -134,6 +134,7 @@ fn asked_of_people(model: std::net::SocketAddr) -> String {
         [policies.confidence]
         component = "builtin:confidence-threshold"
         grants = {{ metrics = ["*"] }}
+        limits = {{ deadline_ms = 10000 }}
         [policies.confidence.settings]
         without_confidence = "review"
         "#
@@ -141,7 +142,7 @@ fn asked_of_people(model: std::net::SocketAddr) -> String {
 }
 
 /// Resolves the review `id` through the admin plane.
-async fn resolve(gateway: &Running, id: &str, resolution: Value) {
+pub(crate) async fn resolve(gateway: &Running, id: &str, resolution: Value) {
     let request = Request::post(format!("http://127.0.0.1/admin/v1/reviews/{id}/resolve"))
         .header("content-type", "application/json")
         .body(axum::body::Body::from(resolution.to_string()))
