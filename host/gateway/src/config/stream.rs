@@ -82,7 +82,10 @@ pub(super) static STREAM: Schema = Schema {
             default: Default::Text("error"),
             about: "What follows when a stream is cut that its caller has begun to see: an error \
                     in band, or `restart_text` and the answer of the plan's next step. \
-                    Responses cannot begin anew and end with the error.",
+                    A response closes the message that was cut as an `incomplete` item, says the \
+                    text in an item of its own and goes on with those of the answer; its `id` \
+                    stays that of the first. Only text restarts: calls of tools and such end \
+                    with the error.",
         },
         Key {
             name: "restart_text",

@@ -16,7 +16,8 @@ use super::keep;
 use super::walk::{self, End, Streaming};
 use crate::clock::millis;
 use crate::http::deliver;
-use crate::openai::restart::Identity;
+use crate::openai::Api;
+use crate::openai::restart::Joint;
 use crate::release::Lease;
 use crate::telemetry::RequestOutcome;
 use crate::trail::Attempting;
@@ -36,10 +37,8 @@ pub(crate) struct Passing {
     /// With its share of what may be held.
     first: Option<(Bytes, Share)>,
     rest: Rest,
-    /// What the caller takes all chunks for: set for routes that restart.
-    identity: Option<Identity>,
-    /// True when what passes is not the first answer.
-    restarted: bool,
+    /// How another answer may follow: set for routes that restart.
+    joint: Option<Joint>,
 }
 
 enum Rest {
@@ -70,13 +69,13 @@ impl Passing {
     pub(crate) fn new(run: Run, streaming: Streaming) -> Self {
         run.first_token();
         let restarts = after_cut(&run, &streaming.plan_run) == AfterCut::Restart;
-        let identity = restarts.then(|| Identity::of(&streaming.begun.reply.first));
+        let api = run.ask.route.kind().api().unwrap_or(Api::Chat);
+        let joint = restarts.then(|| Joint::of(api, &streaming.begun.reply.first));
         let (first, share, rest) = Rest::of(run, streaming);
         Passing {
             first: Some((first, share)),
             rest,
-            identity: identity.flatten(),
-            restarted: false,
+            joint: joint.flatten(),
         }
     }
 
@@ -99,13 +98,17 @@ impl Passing {
         attempting.left_out(watch.facts().events_malformed);
         attempting.failed(&failure);
         drop(attempting);
-        let restarts = self.identity.is_some()
-            && watch.can_restart()
+        let can_restart = |joint: &Joint| joint.can_restart(watch.can_restart());
+        let restarts = self.joint.as_ref().is_some_and(can_restart)
             && after_cut(&run, &plan_run) == AfterCut::Restart;
         tell_operator(&run, &lease, &failure, restarts);
         if !restarts {
             run.outcome(RequestOutcome::Cut);
-            return Some(deliver::in_band(&run, &failure, watch.facts().events));
+            let position = match &self.joint {
+                Some(joint) => joint.position(),
+                None => watch.facts().events,
+            };
+            return Some(deliver::in_band(&run, &failure, position));
         }
         drop(lease);
         self.rest = Rest::Resuming(Box::pin(async move {
@@ -119,28 +122,29 @@ impl Passing {
     /// What the plan came to after a cut: a text that says that the answer
     /// starts again and its first piece, or an error in band.
     fn resumed(&mut self, run: Run, end: End) -> Bytes {
-        let Some(identity) = &self.identity else {
+        let Some(joint) = &mut self.joint else {
             return Bytes::new();
         };
-        let between = identity.text(&run.ask.route.spec().stream.restart_text);
-        let mut out = BytesMut::from(between);
+        let mut out = BytesMut::new();
+        let text = run.ask.route.spec().stream.restart_text.clone();
         match end {
             End::Stream(streaming) => {
                 run.served(streaming.step(), streaming.release());
                 let (first, _, rest) = Rest::of(run, *streaming);
-                out.extend_from_slice(&identity.adopt(&first));
+                out.extend_from_slice(&joint.between(&text));
+                out.extend_from_slice(&joint.pass(first));
                 self.rest = rest;
-                self.restarted = true;
             }
             End::Rules(position) => {
                 let events = deliver::rules_events(&run, position);
-                out.extend_from_slice(&identity.adopt(&events));
+                out.extend_from_slice(&joint.between(&text));
+                out.extend_from_slice(&joint.pass(events));
                 run.outcome(RequestOutcome::Rules);
                 self.rest = Rest::Over;
             }
             other => {
-                out.clear();
-                out.extend_from_slice(&deliver::in_band_end(&run, &other));
+                let error = deliver::in_band_end(&run, &other, joint.position());
+                out.extend_from_slice(&error);
                 run.outcome(RequestOutcome::Cut);
                 self.rest = Rest::Over;
             }
@@ -148,10 +152,10 @@ impl Passing {
         out.freeze()
     }
 
-    fn shown(&self, piece: Bytes) -> Bytes {
-        match &self.identity {
-            Some(identity) if self.restarted => identity.adopt(&piece),
-            _ => piece,
+    fn shown(&mut self, piece: Bytes) -> Bytes {
+        match &mut self.joint {
+            Some(joint) => joint.pass(piece),
+            None => piece,
         }
     }
 }

@@ -141,7 +141,7 @@ fn api(run: &Run) -> Api {
 }
 
 /// The same for a plan that went on after a stream was cut and came to `end`.
-pub(crate) fn in_band_end(run: &Run, end: &End) -> Bytes {
+pub(crate) fn in_band_end(run: &Run, end: &End, position: u64) -> Bytes {
     let error = match end {
         End::Failed(LastFailure::Failed(failure)) => ApiError::from_failure(failure),
         End::Failed(LastFailure::NotNow(_)) => no_model(),
@@ -150,8 +150,7 @@ pub(crate) fn in_band_end(run: &Run, end: &End) -> Bytes {
             "interrupted",
         ),
     };
-    // Only streams of chunks are resumed, which do not count their events.
-    error.to_event(api(run), 0)
+    error.to_event(api(run), position)
 }
 
 fn rules_text(body: &RulesBody) -> Cow<'_, str> {

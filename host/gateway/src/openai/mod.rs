@@ -9,7 +9,8 @@
 //!   streams as they are read;
 //! - [`sse`]: finds the events of a stream without copying it;
 //! - [`confidence`]: from token log-probabilities to one number;
-//! - [`constant`]: one id and time for all chunks of a stream;
+//! - [`constant`]: one id, time and model for all chunks of a stream;
+//! - [`restart`]: two answers in one stream;
 //! - [`error`]: the error envelope, complete and in band;
 //! - [`rules`]: rules answers in the shape of a model's.
 

@@ -1,13 +1,108 @@
 //! One stream made of two answers: what a client needs to read on when an
 //! answer was cut and another one takes its place.
 //!
+//! Responses are [`responses`]'s; streams of chunks are dealt with here.
 //! Clients hold a stream for one completion: `id` and `created` stay the same
 //! on all its chunks, and a role is told once. What differs honestly, such as
 //! `model`, is left as the second answer says it.
 
+pub mod responses;
+
+use super::Api;
 use super::sse::events;
 use bytes::{BufMut, Bytes, BytesMut};
+use responses::Joined;
 use serde_json::{Map, Value, json};
+
+/// What a stream that may be made of several answers needs to know.
+#[derive(Debug)]
+pub enum Joint {
+    /// Of chunks, as chats and completions are.
+    Chunks {
+        /// What all chunks have in common.
+        identity: Identity,
+        /// True when the answer that passes is not the first.
+        restarted: bool,
+    },
+    /// Of the events of a response.
+    Response {
+        /// What was seen of it.
+        joined: Box<Joined>,
+        /// True when the answer that passes is not the first.
+        restarted: bool,
+    },
+}
+
+impl Joint {
+    /// That of a stream of `api` that begins with `first`; none for one that
+    /// cannot go on with another answer.
+    pub fn of(api: Api, first: &[u8]) -> Option<Self> {
+        Some(match api {
+            Api::Responses => Joint::Response {
+                joined: Box::new(Joined::of(first)?),
+                restarted: false,
+            },
+            _ => Joint::Chunks {
+                identity: Identity::of(first)?,
+                restarted: false,
+            },
+        })
+    }
+
+    /// `piece`, whole events of the answer that passes, as the caller is to
+    /// see them.
+    pub fn pass(&mut self, piece: Bytes) -> Bytes {
+        match self {
+            Joint::Chunks {
+                restarted: false, ..
+            } => piece,
+            Joint::Chunks { identity, .. } => identity.adopt(&piece),
+            Joint::Response {
+                joined,
+                restarted: false,
+            } => {
+                joined.seen(&piece);
+                piece
+            }
+            Joint::Response { joined, .. } => joined.adopt(&piece),
+        }
+    }
+
+    /// True when another answer reads well behind what has passed;
+    /// `only_text` says whether chunks had nothing but text and no end.
+    pub fn can_restart(&self, only_text: bool) -> bool {
+        match self {
+            Joint::Chunks { .. } => only_text,
+            Joint::Response { joined, .. } => joined.can_restart(),
+        }
+    }
+
+    /// Events that end what was cut and say `text`. What passes from here on
+    /// is another answer.
+    pub fn between(&mut self, text: &str) -> Bytes {
+        match self {
+            Joint::Chunks {
+                identity,
+                restarted,
+            } => {
+                *restarted = true;
+                identity.text(text)
+            }
+            Joint::Response { joined, restarted } => {
+                *restarted = true;
+                joined.between(text)
+            }
+        }
+    }
+
+    /// The number of the next event, where events are numbered.
+    pub fn position(&self) -> u64 {
+        match self {
+            Joint::Chunks { .. } => 0,
+            Joint::Response { joined, .. } => joined.position(),
+        }
+    }
+}
 
 /// What all chunks of one stream have in common.
 #[derive(Debug, Clone)]

@@ -189,6 +189,131 @@ async fn a_response_that_breaks_off_ends_with_an_error_of_its_api() {
     assert!(!answer.text.contains("response.completed"));
 }
 
+/// The event `kind` with `data`.
+fn event(kind: &str, mut data: Value) -> String {
+    data["type"] = json!(kind);
+    format!("event: {kind}\ndata: {data}\n\n")
+}
+
+/// The events of a response of one message `text`, without an end unless it is
+/// `whole`.
+fn message(id: &str, text: &str, whole: bool) -> &'static str {
+    let response = |status: &str, output: Value| json!({"id": format!("resp_{id}"), "object": "response", "created_at": 1, "status": status, "model": id, "output": output});
+    let part = json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []});
+    let item = json!({"type": "message", "id": format!("msg_{id}"), "status": "completed", "role": "assistant", "content": [part]});
+    let begun = json!({"type": "message", "id": format!("msg_{id}"), "status": "in_progress", "role": "assistant", "content": []});
+    let blank = json!({"type": "output_text", "text": "", "annotations": [], "logprobs": []});
+    let at = json!({"output_index": 0, "content_index": 0, "item_id": format!("msg_{id}")});
+    let with = |key: &str, value: Value| {
+        let mut data = at.clone();
+        data[key] = value;
+        data
+    };
+    let end = [
+        ("response.output_text.done", with("text", json!(text))),
+        ("response.content_part.done", with("part", part.clone())),
+        (
+            "response.output_item.done",
+            json!({"output_index": 0, "item": item}),
+        ),
+        (
+            "response.completed",
+            json!({"response": response("completed", json!([item]))}),
+        ),
+    ];
+    let begin = [
+        (
+            "response.created",
+            json!({"response": response("in_progress", json!([]))}),
+        ),
+        (
+            "response.output_item.added",
+            json!({"output_index": 0, "item": begun}),
+        ),
+        ("response.content_part.added", with("part", blank)),
+        ("response.output_text.delta", with("delta", json!(text))),
+    ];
+    let events = begin.into_iter().chain(end.into_iter().filter(|_| whole));
+    let text: String = events
+        .enumerate()
+        .map(|(number, (kind, mut data))| {
+            data["sequence_number"] = json!(number);
+            event(kind, data)
+        })
+        .collect();
+    text.leak()
+}
+
+/// The data of the events of a stream, numbered from 0.
+fn numbered(text: &str) -> Vec<Value> {
+    let data = |event: &str| -> Value {
+        let (_, data) = event.split_once("\ndata: ").unwrap();
+        serde_json::from_str(data).unwrap()
+    };
+    let events: Vec<Value> = text.trim_end().split("\n\n").map(data).collect();
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["sequence_number"], number, "{event}");
+    }
+    events
+}
+
+#[tokio::test]
+async fn a_response_may_start_again_and_says_what_was_cut() {
+    let primary = Model::start(Says::EachEvent(message("one", "half", false))).await;
+    let backup = Model::start(Says::EachEvent(message("two", "whole", true))).await;
+    let text = routes(primary.addr, backup.addr).replace(
+        "hold = \"none\"",
+        "hold = \"none\", after_cut = \"restart\", restart_text = \" (again) \"",
+    );
+    let gateway = Running::start(&text).await;
+    let said = async || {
+        let answer = stream(&gateway, "responses").await;
+        assert!(answer.whole, "{}", answer.text);
+        let events = numbered(&answer.text);
+        let last = events.last().unwrap()["response"].clone();
+        assert_eq!(
+            (&last["id"], &last["status"]),
+            (&json!("resp_one"), &json!("completed"))
+        );
+        let created = events.iter().filter(|e| e["type"] == "response.created");
+        assert_eq!(created.count(), 1);
+        let deltas: String = events.iter().filter_map(|e| e["delta"].as_str()).collect();
+        let items = last["output"].as_array().unwrap().iter();
+        let items: Vec<_> = items
+            .map(|item| json!([item["status"], item["content"][0]["text"]]))
+            .collect();
+        (deltas, json!(items))
+    };
+    let (deltas, items) = said().await;
+    assert_eq!(deltas, "half (again) whole");
+    let expected = json!([
+        ["incomplete", "half"],
+        ["completed", " (again) "],
+        ["completed", "whole"]
+    ]);
+    assert_eq!(items, expected);
+
+    // A second cut, and the rules at the end.
+    backup.say(Says::EachEvent(message("two", "more", false)));
+    let (deltas, items) = said().await;
+    assert_eq!(deltas, "half (again) more (again) sorry");
+    assert_eq!(items[2], json!(["incomplete", "more"]));
+    assert_eq!(items[4], json!(["completed", "sorry"]));
+
+    // Where nothing is left, the caller is told, and nothing is closed.
+    let text = text.replace("rules = [\"sorry\"]", "");
+    let gateway = Running::start(&text).await;
+    backup.say(Says::Status(500, None));
+    let answer = stream(&gateway, "responses").await;
+    let events = numbered(&answer.text);
+    let last = events.last().unwrap();
+    assert_eq!(
+        (&last["type"], &last["code"]),
+        (&json!("error"), &json!("server-error"))
+    );
+    assert!(!answer.text.contains("output_item.done"), "{}", answer.text);
+}
+
 #[tokio::test]
 async fn a_stream_of_a_text_is_passed_and_replaced_as_a_chats_is() {
     const TEXT: &str = "data: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\"hi\",\"finish_reason\":null}]}\n\ndata: {\"id\":\"cmpl-1\",\"object\":\"text_completion\",\"choices\":[{\"index\":0,\"text\":\"\",\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";

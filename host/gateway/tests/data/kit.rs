@@ -54,6 +54,8 @@ pub(crate) enum Says {
     CutStream(&'static [&'static str]),
     /// These events as they stand, and the end of the body.
     Events(&'static str),
+    /// The same, each in a piece of its own.
+    EachEvent(&'static str),
 }
 
 /// A fake model on a real socket.
@@ -183,6 +185,7 @@ impl Model {
             Says::Hang => std::future::pending().await,
             Says::Reset => return Err(std::io::Error::other("reset")),
             Says::Events(events) => (200, "text/event-stream", events.to_owned()),
+            Says::EachEvent(events) => return Ok(each(events)),
             Says::Html => (200, "text/html", "<html>sorry</html>".to_owned()),
             Says::Stream(tokens, gate) => return Ok(stream(tokens, gate, true, None)),
             Says::Sure(tokens, sure) => return Ok(stream(tokens, None, true, Some(sure))),
@@ -254,6 +257,17 @@ fn stream(
                 None => Err(std::io::Error::other("cut")),
             }
         }
+    });
+    Response::builder()
+        .header("content-type", "text/event-stream")
+        .body(StreamBody::new(frames).boxed_unsync())
+        .unwrap()
+}
+
+fn each(events: &'static str) -> Response<ModelBody> {
+    let frames = futures_util::stream::iter(events.split_inclusive("\n\n")).then(async |event| {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(Frame::data(Bytes::from(event)))
     });
     Response::builder()
         .header("content-type", "text/event-stream")
