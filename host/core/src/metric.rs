@@ -34,6 +34,21 @@ pub mod name {
     ];
 }
 
+/// The name of a metric without its segment: `accuracy` of
+/// `accuracy{tier=gold}`. A segment is what stands between the first `{` and a
+/// `}` at the end; a name without is its own base.
+pub fn base(metric: &str) -> &str {
+    match metric.split_once('{') {
+        Some((base, rest)) if rest.ends_with('}') => base,
+        _ => metric,
+    }
+}
+
+/// The segment of a metric's name: `tier=gold` of `accuracy{tier=gold}`.
+pub fn segment(metric: &str) -> Option<&str> {
+    metric.split_once('{')?.1.strip_suffix('}')
+}
+
 /// What a metric is read for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -159,6 +174,28 @@ pub struct DriftReading {
     pub current_samples: u64,
     /// Values in the reference window.
     pub reference_samples: u64,
+}
+
+/// One name of a distribution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Share {
+    /// The category; `(other)` for what the series does not tell apart.
+    pub category: String,
+    /// How often it was seen.
+    pub count: u64,
+}
+
+/// A number with its sampling error.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Measurement {
+    /// What it was computed from; with 0 the others mean nothing.
+    pub samples: u64,
+    /// The number.
+    pub value: f64,
+    /// Its standard error; 0 where none is known.
+    pub standard_error: f64,
+    /// Milliseconds since the newest sample.
+    pub age_ms: u64,
 }
 
 /// Why a query about metrics was not answered.

@@ -13,6 +13,7 @@
 //! is bounded by [`BUCKETS_MAX`] whatever the traffic and whatever the clock
 //! does.
 
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// Width of a tick: half of it is a tenth of the shortest window.
@@ -30,6 +31,9 @@ pub const BUCKETS_MAX: usize = 192;
 /// that width this many times: half of it is then a tenth of its age.
 const AGE_PER_WIDTH: u64 = 5;
 
+/// Levels of buckets: the widest is a fifth of the retention.
+const LEVELS: u32 = 18;
+
 /// What a window counts in one tick, and what it keeps of it.
 pub trait Tally: Default {
     /// What is kept of a tick that has passed.
@@ -38,6 +42,8 @@ pub trait Tally: Default {
     fn is_empty(&self) -> bool;
     /// Takes out what was counted and begins anew.
     fn close(&mut self) -> Self::Closed;
+    /// What was counted, which goes on.
+    fn copy(&self) -> Self::Closed;
     /// Adds `other` to `into`.
     fn merge(into: &mut Self::Closed, other: Self::Closed);
 }
@@ -53,11 +59,26 @@ pub struct Window<T: Tally> {
 }
 
 /// Ticks `start` to `start + 2^level - 1`; `start` is a multiple of its width.
-#[derive(Debug)]
-struct Bucket<C> {
-    start: u64,
-    level: u32,
-    closed: C,
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Bucket<C> {
+    /// The first tick.
+    pub start: u64,
+    /// Logarithm of the number of ticks.
+    pub level: u32,
+    /// What happened in them.
+    pub closed: C,
+}
+
+impl<C> Bucket<C> {
+    /// The tick after the last.
+    fn end(&self) -> u64 {
+        self.start.saturating_add(1 << self.level)
+    }
+
+    /// True when a window may hold it: as wide as one gets, and aligned.
+    fn is_whole(&self) -> bool {
+        self.level < LEVELS && self.start.is_multiple_of(1 << self.level)
+    }
 }
 
 /// The part of a window that is asked about, as ages in milliseconds.
@@ -107,6 +128,80 @@ impl<T: Tally> Window<T> {
             self.turn(tick);
         }
         &mut self.head
+    }
+
+    /// Makes the tick of `now_ms` the present one; true when `at_ms` lies before
+    /// it, so that what happened then is for [`Window::add_past`].
+    pub fn is_past(&mut self, now_ms: u64, at_ms: u64) -> bool {
+        self.present(now_ms);
+        at_ms / TICK_MS < self.head_tick
+    }
+
+    /// Adds what belongs to the moment `at_ms`, which lies before the present
+    /// tick. False, and nothing is added, when it lies behind the retention or
+    /// not before the present tick.
+    pub fn add_past(&mut self, at_ms: u64, closed: T::Closed) -> bool {
+        let tick = at_ms / TICK_MS;
+        if tick >= self.head_tick || self.head_tick - tick > RETENTION_MS / TICK_MS {
+            return false;
+        }
+        let after = self.past.partition_point(|bucket| bucket.start <= tick);
+        match after.checked_sub(1).map(|at| &mut self.past[at]) {
+            Some(bucket) if bucket.end() > tick => T::merge(&mut bucket.closed, closed),
+            _ => {
+                let bucket = Bucket {
+                    start: tick,
+                    level: 0,
+                    closed,
+                };
+                self.past.insert(after, bucket);
+                if self.past.len() > BUCKETS_MAX {
+                    self.merge_old();
+                }
+            }
+        }
+        true
+    }
+
+    /// Everything that is in it, the present tick included, oldest first.
+    pub fn buckets(&self) -> Vec<Bucket<T::Closed>>
+    where
+        T::Closed: Clone,
+    {
+        let head = (!self.head.is_empty()).then(|| Bucket {
+            start: self.head_tick,
+            level: 0,
+            closed: self.head.copy(),
+        });
+        self.past.iter().cloned().chain(head).collect()
+    }
+
+    /// A window with these buckets, as [`Window::buckets`] gave them. What does
+    /// not fit (out of order, overlapping, after `now_ms`, too many) is left
+    /// out: better no evidence than wrong evidence.
+    pub fn restored(buckets: Vec<Bucket<T::Closed>>, now_ms: u64) -> Window<T> {
+        let mut window = Window {
+            head_tick: now_ms / TICK_MS,
+            ..Window::default()
+        };
+        for bucket in buckets.into_iter().take(BUCKETS_MAX) {
+            let before = window.past.back().map_or(0, Bucket::end);
+            let fits = bucket.start >= before && bucket.end() <= window.head_tick;
+            if bucket.is_whole() && fits {
+                window.past.push_back(bucket);
+            }
+        }
+        window
+    }
+
+    /// When the newest of what it holds happened: the end of its bucket, at
+    /// most a fifth of its age too new.
+    pub fn newest_ms(&self) -> Option<u64> {
+        if !self.head.is_empty() {
+            return Some(self.head_tick * TICK_MS);
+        }
+        let newest = self.past.back()?;
+        Some((newest.end() - 1) * TICK_MS)
     }
 
     /// The closed buckets in `span`, and the present tick where it belongs to
@@ -174,8 +269,7 @@ impl<T: Tally> Window<T> {
         let retention = RETENTION_MS / TICK_MS;
         let mut merged: VecDeque<Bucket<T::Closed>> = VecDeque::with_capacity(BUCKETS_MAX);
         for mut bucket in self.past.drain(..) {
-            let end = bucket.start + (1 << bucket.level);
-            if now.saturating_sub(end) > retention {
+            if now.saturating_sub(bucket.end()) > retention {
                 continue;
             }
             loop {
@@ -214,6 +308,9 @@ mod tests {
         }
         fn close(&mut self) -> Vec<u64> {
             std::mem::take(&mut self.0)
+        }
+        fn copy(&self) -> Vec<u64> {
+            self.0.clone()
         }
         fn merge(into: &mut Vec<u64>, other: Vec<u64>) {
             into.extend(other);
@@ -283,6 +380,74 @@ mod tests {
         );
         let both = times(&window, Span::last_s(1_800), now_ms);
         assert_eq!(both.len(), reference.len() + current.len());
+    }
+
+    #[test]
+    fn what_arrives_late_is_in_the_windows_of_its_own_time() {
+        let mut window = Window::<Times>::default();
+        let mut all = Vec::new();
+        let begin = 1_700_000_000_000u64;
+        let mut now_ms = begin;
+        for step in 0..40_000u64 {
+            now_ms = begin + step * 1_009;
+            window.present(now_ms);
+            // Labels come seconds to hours after what they are of.
+            let late_ms = [300, 1_000, 45_000, 3_600_000, 20_000_000][step as usize % 5];
+            let Some(at) = now_ms.checked_sub(late_ms).filter(|at| *at >= begin) else {
+                continue;
+            };
+            assert!(window.add_past(at, vec![at]), "{late_ms}");
+            all.push(at);
+            assert!(window.past.len() <= BUCKETS_MAX + 1);
+        }
+        for window_s in [1, 5, 60, 900, 3_600, 21_600, 86_400] {
+            check(&window, &all, window_s, now_ms);
+        }
+        assert!(
+            window
+                .past
+                .iter()
+                .zip(window.past.iter().skip(1))
+                .all(|(a, b)| a.end() <= b.start)
+        );
+        assert!(
+            !window.add_past(now_ms, vec![0]),
+            "the present is not the past"
+        );
+        assert!(!window.add_past(now_ms - RETENTION_MS - 1_000, vec![0]));
+    }
+
+    #[test]
+    fn a_window_is_the_same_after_a_restart_and_takes_nothing_that_is_wrong() {
+        let mut window = Window::<Times>::default();
+        let mut now_ms = 1_700_000_000_000u64;
+        for _ in 0..3_000 {
+            now_ms += 700;
+            window.present(now_ms).0.push(now_ms);
+        }
+        let buckets = window.buckets();
+        let later = now_ms + 60_000;
+        let restored = Window::<Times>::restored(buckets.clone(), later);
+        for window_s in [30, 100, 600, 3_600] {
+            let span = Span::last_s(window_s);
+            assert_eq!(times(&restored, span, later), times(&window, span, later));
+        }
+        assert_eq!(window.newest_ms(), Some(now_ms / TICK_MS * TICK_MS));
+
+        let mut wrong = buckets.clone();
+        wrong.reverse();
+        assert_eq!(Window::<Times>::restored(wrong, later).past.len(), 1);
+        let unaligned = |start, level| Bucket {
+            start,
+            level,
+            closed: vec![],
+        };
+        let wrong = vec![unaligned(3, 1), unaligned(0, 63), unaligned(u64::MAX, 0)];
+        assert!(Window::<Times>::restored(wrong, later).past.is_empty());
+        assert!(
+            Window::<Times>::restored(buckets, 1_000).past.is_empty(),
+            "from the future"
+        );
     }
 
     #[test]

@@ -1,24 +1,40 @@
 //! The store of evidence: everything that `metrics` queries are answered from.
 //!
 //! A series is one metric of one subject (a route, a model, a release of a
-//! model). Whoever records resolves a series once ([`Evidence::rate_series`],
-//! [`Evidence::value_series`]) and keeps the handle; queries go by name. The
-//! meaning of queries is that of `wit/metrics.wit`.
+//! model, the process). Whoever records resolves a series once
+//! ([`Evidence::rate_series`] and its like) and keeps the handle; queries go by
+//! name. The meaning of queries is that of `wit/metrics.wit` and
+//! `wit/evidence.wit`. A part of a metric's evidence, such as that of one tier
+//! of callers, is a series of its own under the metric's name with a
+//! *segment*, `accuracy{tier=gold}` (see [`metric::base`]).
 //!
-//! Always holds: a metric has one kind; a metric that is known and has no
+//! What is kept of a series is in `series` and the modules that it names, what
+//! is answered in `query` and `reference`, what outlives a restart in
+//! `snapshot`.
+//!
+//! Always holds: a metric has one kind in all its segments; a metric that is known and has no
 //! series for the subject is no evidence (0 samples) and no error; the number
 //! of metrics and series is bounded, and what was turned away is counted.
 
+mod categories;
+mod counts;
+mod labelled;
+mod numbers;
+mod query;
+mod reference;
 mod series;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use categories::{CATEGORIES_MAX, CATEGORY_BYTES_MAX, OTHER};
+pub use labelled::{LABELLED_BINS, LabelledBin};
+pub use query::check_comparison;
+pub use reference::Reference;
 pub use series::{MetricKind, Series, SeriesSummary, SummaryNumbers, VALUE_MAX};
+pub use snapshot::KeptSeries;
 
-use crate::metric::{
-    self, Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-};
-use crate::stats;
+use crate::metric;
 use crate::window::Span;
 use hashbrown::{DefaultHashBuilder, Equivalent, HashMap};
 use parking_lot::RwLock;
@@ -54,6 +70,8 @@ pub enum Subject {
         /// Name of the release.
         release: Arc<str>,
     },
+    /// The host itself: processor, memory and the like.
+    Process,
 }
 
 /// A [`Subject`] by borrowed names.
@@ -70,6 +88,8 @@ pub enum SubjectRef<'a> {
         /// Name of the release.
         release: &'a str,
     },
+    /// The host itself.
+    Process,
 }
 
 impl Subject {
@@ -79,6 +99,7 @@ impl Subject {
             Subject::Route(route) => SubjectRef::Route(route),
             Subject::Model(model) => SubjectRef::Model(model),
             Subject::Release { model, release } => SubjectRef::Release { model, release },
+            Subject::Process => SubjectRef::Process,
         }
     }
 }
@@ -104,6 +125,7 @@ impl<'a> SubjectRef<'a> {
                 model: model.into(),
                 release: release.into(),
             },
+            SubjectRef::Process => Subject::Process,
         }
     }
 }
@@ -151,11 +173,20 @@ pub struct EvidenceLoad {
 #[derive(Debug)]
 pub struct Evidence {
     options: EvidenceOptions,
-    kinds: RwLock<HashMap<Arc<str>, MetricKind>>,
+    /// By the metric's name without a segment.
+    known: RwLock<HashMap<Arc<str>, Known>>,
     hasher: DefaultHashBuilder,
     shards: [RwLock<HashMap<Key, Arc<Series>>>; SHARDS],
     series: AtomicUsize,
     overflowed: AtomicU64,
+}
+
+/// What is known of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Known {
+    kind: MetricKind,
+    /// It is the process's, whatever subject is asked for.
+    of_process: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -195,18 +226,22 @@ impl Evidence {
     /// An empty store that knows the standard metrics.
     pub fn new(options: EvidenceOptions) -> Evidence {
         use metric::name;
-        let rates = [
-            name::ERROR_RATE,
-            name::ESCALATION_RATE,
-            name::REVIEW_RATE,
-            name::ACCURACY,
+        let kinds = [
+            (name::ERROR_RATE, MetricKind::Rate),
+            (name::ESCALATION_RATE, MetricKind::Rate),
+            (name::REVIEW_RATE, MetricKind::Rate),
+            (name::ACCURACY, MetricKind::Rate),
+            (name::LATENCY_MS, MetricKind::Value),
+            (name::FIRST_TOKEN_MS, MetricKind::Value),
+            (name::CONFIDENCE, MetricKind::Value),
         ];
-        let values = [name::LATENCY_MS, name::FIRST_TOKEN_MS, name::CONFIDENCE];
-        let rates = rates.map(|name| (Arc::from(name), MetricKind::Rate));
-        let values = values.map(|name| (Arc::from(name), MetricKind::Value));
+        let known = kinds.map(|(name, kind)| {
+            let of_process = false;
+            (Arc::from(name), Known { kind, of_process })
+        });
         Evidence {
             options,
-            kinds: RwLock::new(rates.into_iter().chain(values).collect()),
+            known: RwLock::new(known.into_iter().collect()),
             hasher: DefaultHashBuilder::default(),
             shards: std::array::from_fn(|_| RwLock::default()),
             series: AtomicUsize::new(0),
@@ -221,15 +256,30 @@ impl Evidence {
     ///
     /// When it is known as of the other kind, or there are too many metrics.
     pub fn declare(&self, metric: &str, kind: MetricKind) -> Result<(), SeriesError> {
-        let mut kinds = self.kinds.write();
-        match kinds.get(metric) {
-            Some(known) if *known == kind => Ok(()),
-            Some(_) => Err(SeriesError::OtherKind(metric.to_string())),
-            None if kinds.len() >= METRICS_MAX => {
-                Err(SeriesError::TooManyMetrics(metric.to_string()))
+        self.know(metric, kind, false)
+    }
+
+    /// As [`Evidence::declare`], for a metric of the process: whatever subject
+    /// is asked for, [`SubjectRef::Process`] answers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Evidence::declare`].
+    pub fn declare_of_process(&self, metric: &str, kind: MetricKind) -> Result<(), SeriesError> {
+        self.know(metric, kind, true)
+    }
+
+    fn know(&self, metric: &str, kind: MetricKind, of_process: bool) -> Result<(), SeriesError> {
+        let base = metric::base(metric);
+        let mut known = self.known.write();
+        match known.get(base) {
+            Some(old) if old.kind == kind => Ok(()),
+            Some(_) => Err(SeriesError::OtherKind(base.to_string())),
+            None if known.len() >= METRICS_MAX => {
+                Err(SeriesError::TooManyMetrics(base.to_string()))
             }
             None => {
-                kinds.insert(metric.into(), kind);
+                known.insert(base.into(), Known { kind, of_process });
                 Ok(())
             }
         }
@@ -237,7 +287,11 @@ impl Evidence {
 
     /// The kind of a metric; none when it is not known.
     pub fn kind(&self, metric: &str) -> Option<MetricKind> {
-        self.kinds.read().get(metric).copied()
+        self.known(metric).map(|known| known.kind)
+    }
+
+    fn known(&self, metric: &str) -> Option<Known> {
+        self.known.read().get(metric::base(metric)).copied()
     }
 
     /// The series of a rate, made and declared where it is not there. Keep the
@@ -268,6 +322,32 @@ impl Evidence {
         self.series_of(metric, subject, MetricKind::Value)
     }
 
+    /// The series of a category, as [`Evidence::rate_series`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Evidence::declare`].
+    pub fn category_series(
+        &self,
+        metric: &str,
+        subject: SubjectRef<'_>,
+    ) -> Result<Arc<Series>, SeriesError> {
+        self.series_of(metric, subject, MetricKind::Category)
+    }
+
+    /// The series of labelled answers, as [`Evidence::rate_series`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Evidence::declare`].
+    pub fn labelled_series(
+        &self,
+        metric: &str,
+        subject: SubjectRef<'_>,
+    ) -> Result<Arc<Series>, SeriesError> {
+        self.series_of(metric, subject, MetricKind::Labelled)
+    }
+
     fn series_of(
         &self,
         metric: &str,
@@ -290,6 +370,16 @@ impl Evidence {
         if let Some(series) = shard.get(&key.as_ref()) {
             return Ok(series.clone());
         }
+        if !self.takes_one_more() {
+            return Ok(Arc::new(Series::detached(metric, owned, kind)));
+        }
+        let series = Arc::new(Series::new(metric, owned, kind));
+        shard.insert(key, series.clone());
+        Ok(series)
+    }
+
+    /// Takes a place for a series; false, and counted, when none is left.
+    fn takes_one_more(&self) -> bool {
         let taken = self
             .series
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
@@ -297,11 +387,30 @@ impl Evidence {
             });
         if taken.is_err() {
             self.overflowed.fetch_add(1, Ordering::Relaxed);
-            return Ok(Arc::new(Series::detached(metric, owned, kind)));
         }
-        let series = Arc::new(Series::new(metric, owned, kind));
-        shard.insert(key, series.clone());
-        Ok(series)
+        taken.is_ok()
+    }
+
+    /// Takes a series as it is; false when there is one already, or no place.
+    fn adopt(&self, series: Series) -> bool {
+        let key = Key {
+            metric: series.metric.clone(),
+            subject: series.subject.clone(),
+        };
+        let mut shard = self.shard(&key.as_ref()).write();
+        if shard.contains_key(&key.as_ref()) || !self.takes_one_more() {
+            return false;
+        }
+        shard.insert(key, Arc::new(series));
+        true
+    }
+
+    /// All series, in no order. Holds a lock only while a sixteenth of them is
+    /// listed.
+    fn all(&self) -> impl Iterator<Item = Arc<Series>> + '_ {
+        self.shards
+            .iter()
+            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
     }
 
     fn shard(&self, key: &KeyRef<'_>) -> &RwLock<HashMap<Key, Arc<Series>>> {
@@ -315,153 +424,12 @@ impl Evidence {
         self.shard(&key).read().get(&key).cloned()
     }
 
-    /// The series to answer from; none when there is none yet.
-    fn asked(
-        &self,
-        metric: &str,
-        subject: SubjectRef<'_>,
-        kind: MetricKind,
-    ) -> Result<Option<Arc<Series>>, MetricsError> {
-        let series = self.find(metric, subject);
-        let known = match &series {
-            Some(series) => Some(series.kind()),
-            None => self.kind(metric),
-        };
-        if known == Some(kind) {
-            Ok(series)
-        } else {
-            Err(MetricsError::Unknown(metric.to_string()))
-        }
-    }
-
-    /// Counts of a rate over the last `window_s` seconds.
-    ///
-    /// # Errors
-    ///
-    /// `Unknown` for a metric that is no rate; `Invalid` for a window outside
-    /// 1 to 86,400 s.
-    pub fn rate(
-        &self,
-        metric: &str,
-        subject: SubjectRef<'_>,
-        window_s: u32,
-        now_ms: u64,
-    ) -> Result<Proportion, MetricsError> {
-        let span = last_s("window-s", window_s)?;
-        let series = self.asked(metric, subject, MetricKind::Rate)?;
-        Ok(series.map_or_else(Proportion::default, |series| series.rate(span, now_ms)))
-    }
-
-    /// Mean and spread of a value over the last `window_s` seconds.
-    ///
-    /// # Errors
-    ///
-    /// `Unknown` for a metric that is no value; `Invalid` for a window outside
-    /// 1 to 86,400 s.
-    pub fn mean(
-        &self,
-        metric: &str,
-        subject: SubjectRef<'_>,
-        window_s: u32,
-        now_ms: u64,
-    ) -> Result<Moments, MetricsError> {
-        let span = last_s("window-s", window_s)?;
-        let series = self.asked(metric, subject, MetricKind::Value)?;
-        Ok(series.map_or_else(Moments::default, |series| series.mean(span, now_ms)))
-    }
-
-    /// The `q` quantile of a value over the last `window_s` seconds.
-    ///
-    /// # Errors
-    ///
-    /// `Unknown` for a metric that is no value; `Invalid` for a window outside
-    /// 1 to 86,400 s or a `q` outside 0 to 1.
-    pub fn quantile(
-        &self,
-        metric: &str,
-        subject: SubjectRef<'_>,
-        window_s: u32,
-        q: f64,
-        now_ms: u64,
-    ) -> Result<Estimate, MetricsError> {
-        let span = last_s("window-s", window_s)?;
-        if !(0.0..=1.0).contains(&q) {
-            return Err(MetricsError::Invalid(format!("`q` is {q}, must be 0 to 1")));
-        }
-        let series = self.asked(metric, subject, MetricKind::Value)?;
-        Ok(series.map_or_else(Estimate::default, |series| series.quantile(span, now_ms, q)))
-    }
-
-    /// Compares a rate, or the mean of a value, of two subjects over the last
-    /// `window_s` seconds; see [`stats`]. It is valid however often it is asked
-    /// as long as the window reaches back to the beginning of what is compared.
-    ///
-    /// # Errors
-    ///
-    /// `Unknown` for a metric that is not known; `Invalid` for a window outside
-    /// 1 to 86,400 s or options outside their ranges.
-    pub fn compare(
-        &self,
-        metric: &str,
-        candidate: SubjectRef<'_>,
-        baseline: SubjectRef<'_>,
-        window_s: u32,
-        options: &ComparisonOptions,
-        now_ms: u64,
-    ) -> Result<Comparison, MetricsError> {
-        last_s("window-s", window_s)?;
-        check_comparison(options)?;
-        match self.kind(metric) {
-            None => Err(MetricsError::Unknown(metric.to_string())),
-            Some(MetricKind::Rate) => Ok(stats::compare_rates(
-                self.rate(metric, candidate, window_s, now_ms)?,
-                self.rate(metric, baseline, window_s, now_ms)?,
-                options,
-            )),
-            Some(MetricKind::Value) => Ok(stats::compare_means(
-                self.mean(metric, candidate, window_s, now_ms)?,
-                self.mean(metric, baseline, window_s, now_ms)?,
-                options,
-            )),
-        }
-    }
-
-    /// Drift of a value: the last `window_s` seconds against the `reference_s`
-    /// seconds before them. Values are told apart as far as the sketch does,
-    /// which is to 2 %.
-    ///
-    /// # Errors
-    ///
-    /// `Unknown` for a metric that is no value; `Invalid` for a window or a
-    /// reference outside 1 to 86,400 s.
-    pub fn drift(
-        &self,
-        metric: &str,
-        subject: SubjectRef<'_>,
-        window_s: u32,
-        reference_s: u32,
-        now_ms: u64,
-    ) -> Result<DriftReading, MetricsError> {
-        let current = last_s("window-s", window_s)?;
-        let reference = Span {
-            older_ms: current.older_ms + last_s("reference-s", reference_s)?.older_ms,
-            newer_ms: current.older_ms,
-        };
-        let series = self.asked(metric, subject, MetricKind::Value)?;
-        let cells = series.map_or_else(Vec::new, |series| {
-            series.bin_pairs(current, reference, now_ms)
-        });
-        Ok(stats::drift(&stats::decile_bins(&cells)))
-    }
-
     /// Totals of every series since it was made, with quantiles of the last
     /// [`SUMMARY_WINDOW_S`] seconds, for an exporter. In no order. Holds a lock
     /// only while a sixteenth of the series is listed.
     pub fn summaries(&self, now_ms: u64) -> impl Iterator<Item = SeriesSummary> + '_ {
         let span = Span::last_s(SUMMARY_WINDOW_S);
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.read().values().cloned().collect::<Vec<_>>())
+        self.all()
             .map(move |series| series.summary(span, now_ms, &SUMMARY_QUANTILES))
     }
 
@@ -492,34 +460,4 @@ impl Evidence {
         self.series.fetch_sub(dropped, Ordering::Relaxed);
         dropped
     }
-}
-
-fn last_s(field: &str, window_s: u32) -> Result<Span, MetricsError> {
-    if (1..=WINDOW_S_MAX).contains(&window_s) {
-        Ok(Span::last_s(window_s))
-    } else {
-        Err(MetricsError::Invalid(format!(
-            "`{field}` is {window_s}, must be 1 to 86,400"
-        )))
-    }
-}
-
-/// Checks what a policy asks a comparison for.
-///
-/// # Errors
-///
-/// `Invalid`, naming the first option that is out of range.
-pub fn check_comparison(options: &ComparisonOptions) -> Result<(), MetricsError> {
-    let ComparisonOptions { alpha, margin, .. } = *options;
-    if !(alpha > 0.0 && alpha <= 0.5) {
-        return Err(MetricsError::Invalid(format!(
-            "`alpha` is {alpha}, must be above 0 and at most 0.5"
-        )));
-    }
-    if !(margin >= 0.0 && margin.is_finite()) {
-        return Err(MetricsError::Invalid(format!(
-            "`margin` is {margin}, must be at least 0"
-        )));
-    }
-    Ok(())
 }

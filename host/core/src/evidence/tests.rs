@@ -1,7 +1,12 @@
 //! What is recorded is found again; what is out of range is refused.
 
+mod kinds;
+
 use super::*;
-use crate::metric::{ComparisonVerdict, Direction, DriftVerdict, name};
+use crate::metric::{
+    ComparisonOptions, ComparisonVerdict, Direction, DriftVerdict, Estimate, MetricsError, Moments,
+    Proportion, name,
+};
 use proptest::prelude::*;
 
 const NOW: u64 = 1_700_000_000_000;
@@ -360,7 +365,7 @@ fn summaries_hold_totals_and_quantiles_of_late() {
     assert_eq!(summaries[1].numbers, totals(Vec::new()));
     let quantiles = |summary: SeriesSummary| match summary.numbers {
         SummaryNumbers::Value { quantiles, .. } => quantiles,
-        SummaryNumbers::Rate(_) => Vec::new(),
+        SummaryNumbers::Rate(_) | SummaryNumbers::Category(_) => Vec::new(),
     };
     let now: Vec<_> = evidence.summaries(NOW + 100).flat_map(quantiles).collect();
     assert_eq!(now.len(), SUMMARY_QUANTILES.len());
