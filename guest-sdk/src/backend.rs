@@ -5,10 +5,10 @@
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use crate::bindings::base::backstop::policy::{
-    answers, delivery, incident, log, metrics, models, requests, rollouts, state,
+    answers, delivery, evidence, incident, log, metrics, models, requests, rollouts, state,
 };
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use crate::testing::world::{
-    answers, delivery, incident, log, metrics, models, requests, rollouts, state,
+    answers, delivery, evidence, incident, log, metrics, models, requests, rollouts, state,
 };

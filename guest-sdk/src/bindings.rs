@@ -44,8 +44,8 @@ pub mod fallback {
         export_macro_name: "__export_fallback",
         default_bindings_module: "backstop_sdk::__private::bindings::fallback",
         with: {
-            "backstop:policy/types@0.1.1": crate::bindings::base::backstop::policy::types,
-            "backstop:policy/requests@0.1.1": crate::bindings::base::backstop::policy::requests,
+            "backstop:policy/types@0.1.2": crate::bindings::base::backstop::policy::types,
+            "backstop:policy/requests@0.1.2": crate::bindings::base::backstop::policy::requests,
         },
     });
 }
@@ -60,9 +60,9 @@ pub mod threshold {
         export_macro_name: "__export_threshold",
         default_bindings_module: "backstop_sdk::__private::bindings::threshold",
         with: {
-            "backstop:policy/types@0.1.1": crate::bindings::base::backstop::policy::types,
-            "backstop:policy/requests@0.1.1": crate::bindings::base::backstop::policy::requests,
-            "backstop:policy/answers@0.1.1": crate::bindings::base::backstop::policy::answers,
+            "backstop:policy/types@0.1.2": crate::bindings::base::backstop::policy::types,
+            "backstop:policy/requests@0.1.2": crate::bindings::base::backstop::policy::requests,
+            "backstop:policy/answers@0.1.2": crate::bindings::base::backstop::policy::answers,
         },
     });
 }
@@ -77,8 +77,8 @@ pub mod rollback {
         export_macro_name: "__export_rollback",
         default_bindings_module: "backstop_sdk::__private::bindings::rollback",
         with: {
-            "backstop:policy/types@0.1.1": crate::bindings::base::backstop::policy::types,
-            "backstop:policy/rollouts@0.1.1": crate::bindings::base::backstop::policy::rollouts,
+            "backstop:policy/types@0.1.2": crate::bindings::base::backstop::policy::types,
+            "backstop:policy/rollouts@0.1.2": crate::bindings::base::backstop::policy::rollouts,
         },
     });
 }

@@ -8,6 +8,7 @@ mod backend;
 pub mod bindings;
 mod decision;
 pub mod delivery;
+pub mod evidence;
 mod export;
 mod failure;
 pub mod incident;

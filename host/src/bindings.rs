@@ -70,7 +70,7 @@ mod rollback_point {
 }
 
 pub(crate) use base::backstop::policy::{
-    answers, delivery, incident, log, metrics, models, requests, rollouts, state, types,
+    answers, delivery, evidence, incident, log, metrics, models, requests, rollouts, state, types,
 };
 pub(crate) use base::exports::backstop::policy::lifecycle;
 pub(crate) use fallback_point::exports::backstop::policy::fallback;

@@ -8,10 +8,10 @@
 use wasmtime::component::{Component, ComponentExportIndex};
 
 /// The version that this host offers.
-pub(crate) const VERSION: &str = "0.1.1";
+pub(crate) const VERSION: &str = "0.1.2";
 
 /// The versions that components may have been built for, newest first.
-const ACCEPTED: [&str; 2] = [VERSION, "0.1.0"];
+const ACCEPTED: [&str; 3] = [VERSION, "0.1.1", "0.1.0"];
 
 /// The package of the contract, in names of imports and exports.
 const PACKAGE: &str = "backstop:policy/";

@@ -7,9 +7,10 @@
 use backstop_core::evidence::{Evidence, SubjectRef};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::AnswerFacts;
+pub use backstop_core::metric::Severity;
 use backstop_core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
+    Comparison, ComparisonOptions, DriftReading, Estimate, Measurement, MetricsError, Moments,
+    ObjectiveStatus, Proportion, Share, Subject,
 };
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -36,7 +37,11 @@ pub struct MetricQuery<'a> {
 
 impl<'a> MetricQuery<'a> {
     /// `subject` with the route of the decision where it means that.
-    fn about<'b>(&self, subject: &'b Subject) -> Result<SubjectRef<'b>, MetricsError>
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where it means that and there is no route.
+    pub fn about<'b>(&self, subject: &'b Subject) -> Result<SubjectRef<'b>, MetricsError>
     where
         'a: 'b,
     {
@@ -113,6 +118,61 @@ pub trait MetricsSource: Send + Sync + 'static {
         reference_s: u32,
     ) -> Result<DriftReading, MetricsError> {
         Err(query.unknown())
+    }
+
+    /// How often each category was seen, the most frequent first.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn shares(&self, query: MetricQuery<'_>) -> Result<Vec<Share>, MetricsError> {
+        Err(query.unknown())
+    }
+
+    /// A metric as a number with its error.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn measure(&self, query: MetricQuery<'_>) -> Result<Measurement, MetricsError> {
+        Err(query.unknown())
+    }
+
+    /// Drift from the baseline of this name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`]; `Unknown` with the baseline's name when
+    /// there is none of this metric.
+    fn drift_from(
+        &self,
+        query: MetricQuery<'_>,
+        baseline: &str,
+    ) -> Result<DriftReading, MetricsError> {
+        Err(MetricsError::Unknown(baseline.to_owned()))
+    }
+
+    /// Compares with the baseline of this name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::drift_from`].
+    fn compare_with(
+        &self,
+        query: MetricQuery<'_>,
+        baseline: &str,
+        options: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        Err(MetricsError::Unknown(baseline.to_owned()))
+    }
+
+    /// How the objective of this name stands at `now_ms`.
+    ///
+    /// # Errors
+    ///
+    /// `Unknown` with its name when there is none.
+    fn objective(&self, name: &str, now_ms: u64) -> Result<ObjectiveStatus, MetricsError> {
+        Err(MetricsError::Unknown(name.to_owned()))
     }
 }
 
@@ -199,20 +259,6 @@ pub trait ModelCaller: Send + Sync + 'static {
     fn call(&self, call: ModelCall) -> BoxFuture<'_, Result<ModelAnswer, ModelError>>;
 }
 
-/// How bad an incident is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Something degrades; safeguards hold.
-    Warning,
-    /// A part of the service fails its users.
-    Error,
-    /// Users are harmed now.
-    Critical,
-}
-
 /// An incident, raised by a policy or by the host about a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncidentReport {
@@ -288,6 +334,16 @@ impl MetricsSource for Evidence {
         } = query;
         self.drift(metric, subject, window_s, reference_s, now_ms)
     }
+
+    fn shares(&self, query: MetricQuery<'_>) -> Result<Vec<Share>, MetricsError> {
+        let subject = query.about(query.subject)?;
+        self.shares(query.metric, subject, query.window_s, query.now_ms)
+    }
+
+    fn measure(&self, query: MetricQuery<'_>) -> Result<Measurement, MetricsError> {
+        let subject = query.about(query.subject)?;
+        self.measure(query.metric, subject, query.window_s, query.now_ms)
+    }
 }
 
 /// No metrics: every query is answered `unavailable`.
@@ -319,6 +375,26 @@ impl MetricsSource for NoMetrics {
         no_metrics()
     }
     fn drift(&self, _: MetricQuery<'_>, _: u32) -> Result<DriftReading, MetricsError> {
+        no_metrics()
+    }
+    fn shares(&self, _: MetricQuery<'_>) -> Result<Vec<Share>, MetricsError> {
+        no_metrics()
+    }
+    fn measure(&self, _: MetricQuery<'_>) -> Result<Measurement, MetricsError> {
+        no_metrics()
+    }
+    fn drift_from(&self, _: MetricQuery<'_>, _: &str) -> Result<DriftReading, MetricsError> {
+        no_metrics()
+    }
+    fn compare_with(
+        &self,
+        _: MetricQuery<'_>,
+        _: &str,
+        _: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        no_metrics()
+    }
+    fn objective(&self, _: &str, _: u64) -> Result<ObjectiveStatus, MetricsError> {
         no_metrics()
     }
 }

@@ -91,7 +91,7 @@ async fn a_component_of_another_world_is_refused() {
     says(
         &component("(component)"),
         &[
-            "does not export `backstop:policy/lifecycle@0.1.1`",
+            "does not export `backstop:policy/lifecycle@0.1.2`",
             "another world",
         ],
     )
@@ -115,7 +115,7 @@ async fn a_component_built_against_another_version_is_refused() {
         &newer,
         &[
             "backstop:policy@0.2.0",
-            "this host offers `0.1.1`",
+            "this host offers `0.1.2`",
             "rebuild",
         ],
     )
@@ -133,7 +133,7 @@ async fn an_import_that_is_not_granted_is_refused_with_the_grant_that_would_allo
     };
     let (_, text) = refusal(HOSTILE, options).await;
     for part in [
-        "backstop:policy/models@0.1.1",
+        "backstop:policy/models@0.1.2",
         "`grants.models`",
         "`grants.state`",
         "`grants.log`",
@@ -171,8 +171,8 @@ async fn a_guest_that_loops_in_its_start_function_is_stopped() {
             (component $exports (import "f" (func $f))
                 (export "describe" (func $f)) (export "configure" (func $f)) (export "decide" (func $f)))
             (instance $exports (instantiate $exports (with "f" (func $f))))
-            (export "backstop:policy/lifecycle@0.1.1" (instance $exports))
-            (export "backstop:policy/fallback@0.1.1" (instance $exports)))"#,
+            (export "backstop:policy/lifecycle@0.1.2" (instance $exports))
+            (export "backstop:policy/fallback@0.1.2" (instance $exports)))"#,
     );
     let mut options = PolicyOptions::default();
     options.limits.load_deadline_ms = 100;

@@ -142,7 +142,7 @@ fn the_reference_page_is_up_to_date() {
 }
 
 /// The reading order of the page.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "lifecycle",
     "fallback",
     "threshold",
@@ -153,6 +153,7 @@ const ORDER: [&str; 14] = [
     "rollouts",
     "delivery",
     "metrics",
+    "evidence",
     "models",
     "state",
     "log",

@@ -6,6 +6,7 @@
 mod besides;
 mod consequences;
 mod denied;
+mod evidence;
 mod refused;
 mod room;
 mod stopped;
@@ -75,7 +76,11 @@ fn options(misdeed: &str) -> PolicyOptions {
     PolicyOptions {
         settings: json!({ "misdeed": misdeed }),
         grants: Grants {
-            metrics: vec!["error-rate".to_owned(), "latency*".to_owned()],
+            metrics: vec![
+                "error-rate".to_owned(),
+                "latency*".to_owned(),
+                "objective:answers".to_owned(),
+            ],
             models: vec!["quick".to_owned(), "slow".to_owned()],
             model_budget: ModelBudget {
                 calls: 2,

@@ -1,7 +1,11 @@
 //! Scripted sources: metrics, models and incidents for a host under test.
 
 use backstop::core::input::AnswerFacts;
-use backstop::core::metric::{MetricsError, Proportion};
+use backstop::core::metric::{
+    Comparison, ComparisonOptions, DriftReading, DriftVerdict, Measurement, MetricsError,
+    ObjectiveState, ObjectiveStatus, Proportion, Severity, Share,
+};
+use backstop::core::stats;
 use backstop::{
     BoxFuture, IncidentReport, IncidentSink, MetricQuery, MetricsSource, ModelAnswer, ModelCall,
     ModelCaller, ModelError,
@@ -22,6 +26,62 @@ impl MetricsSource for Rates {
         Ok(Proportion {
             events: self.per_mille.load(Ordering::Relaxed),
             trials: 1_000,
+        })
+    }
+
+    fn shares(&self, _: MetricQuery<'_>) -> Result<Vec<Share>, MetricsError> {
+        Ok(vec![Share {
+            category: "fraud".to_owned(),
+            count: 3,
+        }])
+    }
+
+    fn measure(&self, query: MetricQuery<'_>) -> Result<Measurement, MetricsError> {
+        let value = if query.metric == "latency-nan" {
+            f64::NAN
+        } else {
+            0.25
+        };
+        Ok(Measurement {
+            samples: 400,
+            value,
+            standard_error: (0.25 * 0.75 / 400.0f64).sqrt(),
+            age_ms: 1_000,
+        })
+    }
+
+    fn drift_from(&self, _: MetricQuery<'_>, baseline: &str) -> Result<DriftReading, MetricsError> {
+        if baseline != "spring" {
+            return Err(MetricsError::Unknown(baseline.to_owned()));
+        }
+        Ok(DriftReading {
+            verdict: DriftVerdict::Drifted,
+            psi: 0.4,
+            critical: 0.1,
+            current_samples: 200,
+            reference_samples: 200,
+        })
+    }
+
+    fn compare_with(
+        &self,
+        _: MetricQuery<'_>,
+        _: &str,
+        options: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        let side = |events| Proportion {
+            events,
+            trials: 1_000,
+        };
+        Ok(stats::compare_rates(side(300), side(100), &options))
+    }
+
+    fn objective(&self, _: &str, _: u64) -> Result<ObjectiveStatus, MetricsError> {
+        Ok(ObjectiveStatus {
+            state: ObjectiveState::Firing,
+            severity: Some(Severity::Critical),
+            burn_rate: 20.0,
+            samples: 5_000,
         })
     }
 }

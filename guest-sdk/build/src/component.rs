@@ -45,7 +45,7 @@ pub struct Inspection {
     pub bytes: usize,
     /// SHA-256 in lower-case hexadecimal.
     pub digest: String,
-    /// Interfaces that it imports, such as `backstop:policy/metrics@0.1.1`, in
+    /// Interfaces that it imports, such as `backstop:policy/metrics@0.1.2`, in
     /// alphabetical order.
     pub imports: Vec<String>,
     /// Interfaces that it exports, in alphabetical order.

@@ -69,16 +69,16 @@ fn policies_become_small_components_and_mistakes_are_named() {
     assert_eq!(
         inspection.imports,
         [
-            "backstop:policy/metrics@0.1.1",
-            "backstop:policy/requests@0.1.1",
-            "backstop:policy/types@0.1.1",
+            "backstop:policy/metrics@0.1.2",
+            "backstop:policy/requests@0.1.2",
+            "backstop:policy/types@0.1.2",
         ]
     );
     assert_eq!(
         inspection.exports,
         [
-            "backstop:policy/fallback@0.1.1",
-            "backstop:policy/lifecycle@0.1.1",
+            "backstop:policy/fallback@0.1.2",
+            "backstop:policy/lifecycle@0.1.2",
         ]
     );
     assert_eq!(inspection.memory_pages, 1);

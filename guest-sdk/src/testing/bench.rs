@@ -4,6 +4,7 @@ use super::world::delivery::Delivery;
 use super::world::{self, Grants, Measured, Reading, World};
 use super::{AnswerScript, check_assessment, check_plan, check_verdict};
 use crate::bindings::base::exports::backstop::policy::lifecycle::Description;
+use crate::evidence::{Measurement, ObjectiveStatus, Share};
 use crate::export::{self, Exported};
 use crate::log::Level;
 use crate::metrics::{
@@ -284,6 +285,78 @@ impl<P> Bench<P> {
         reading: DriftReading,
     ) -> &mut Self {
         self.reading(metric, &[subject], None, Measured::Drift(reading))
+    }
+
+    /// How often each category was seen, over any window.
+    pub fn shares(
+        &mut self,
+        metric: &str,
+        subject: Subject<'_>,
+        shares: &[(&str, u64)],
+    ) -> &mut Self {
+        let share = |(category, count): &(&str, u64)| Share {
+            category: (*category).to_owned(),
+            count: *count,
+        };
+        let value = Measured::Shares(shares.iter().map(share).collect());
+        self.reading(metric, &[subject], None, value)
+    }
+
+    /// A measurement over any window.
+    pub fn measurement(
+        &mut self,
+        metric: &str,
+        subject: Subject<'_>,
+        measured: Measurement,
+    ) -> &mut Self {
+        self.reading(metric, &[subject], None, Measured::Number(measured))
+    }
+
+    /// The outcome of holding a metric against a named baseline for drift.
+    pub fn drift_from(
+        &mut self,
+        metric: &str,
+        subject: Subject<'_>,
+        baseline: &str,
+        reading: DriftReading,
+    ) -> &mut Self {
+        self.against(metric, subject, baseline, Measured::Drift(reading))
+    }
+
+    /// The outcome of comparing a metric with a named baseline.
+    pub fn comparison_with(
+        &mut self,
+        metric: &str,
+        subject: Subject<'_>,
+        baseline: &str,
+        comparison: Comparison,
+    ) -> &mut Self {
+        self.against(metric, subject, baseline, Measured::Comparison(comparison))
+    }
+
+    /// How an objective stands.
+    pub fn objective(&mut self, name: &str, status: ObjectiveStatus) -> &mut Self {
+        self.world.objectives.push((name.to_owned(), status));
+        self
+    }
+
+    fn against(
+        &mut self,
+        metric: &str,
+        subject: Subject<'_>,
+        baseline: &str,
+        value: Measured,
+    ) -> &mut Self {
+        self.world.readings.push(Reading {
+            metric: metric.to_owned(),
+            subjects: vec![
+                world::subject_key(&subject),
+                world::evidence::baseline_key(baseline),
+            ],
+            window_s: None,
+            value,
+        });
+        self
     }
 
     /// Every query of this metric fails, whatever else is scripted before.

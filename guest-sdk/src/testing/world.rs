@@ -7,6 +7,7 @@
 
 pub(crate) mod answers;
 pub(crate) mod delivery;
+pub(crate) mod evidence;
 pub(crate) mod incident;
 pub(crate) mod log;
 pub(crate) mod metrics;
@@ -16,6 +17,7 @@ pub(crate) mod rollouts;
 pub(crate) mod state;
 
 use crate::bindings::base::backstop::policy as raw;
+use raw::evidence::{Measurement, ObjectiveStatus, Share};
 use raw::metrics::{
     Comparison, DriftReading, Estimate, MetricsError, Moments, Proportion, Subject,
 };
@@ -51,6 +53,7 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) grants: Grants,
     pub(crate) readings: Vec<Reading>,
+    pub(crate) objectives: Vec<(String, ObjectiveStatus)>,
     pub(crate) model_answers: BTreeMap<String, VecDeque<Result<answers::Answer, ModelError>>>,
     pub(crate) model_calls: Vec<(String, String)>,
     pub(crate) budget: Budget,
@@ -68,6 +71,7 @@ impl Default for World {
             now_ms: 0,
             grants: Grants::default(),
             readings: Vec::new(),
+            objectives: Vec::new(),
             model_answers: BTreeMap::new(),
             model_calls: Vec::new(),
             budget: Budget {
@@ -122,6 +126,8 @@ pub(crate) enum Measured {
     Quantile(f64, Estimate),
     Comparison(Comparison),
     Drift(DriftReading),
+    Shares(Vec<Share>),
+    Number(Measurement),
     Error(MetricsError),
 }
 

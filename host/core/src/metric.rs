@@ -198,6 +198,48 @@ pub struct Measurement {
     pub age_ms: u64,
 }
 
+/// How an objective stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObjectiveState {
+    /// Its budget lasts.
+    Met,
+    /// It burns too fast, not yet for long enough to alert.
+    Pending,
+    /// It burns too fast.
+    Firing,
+    /// Too few events in its windows to say.
+    NoEvidence,
+}
+
+/// How an objective stands, and how fast its budget burns.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveStatus {
+    /// The worst of its alerts.
+    pub state: ObjectiveState,
+    /// How bad that is; none while none fires.
+    pub severity: Option<Severity>,
+    /// How many times faster than allowed the budget burns over the long window
+    /// of the worst alert; 0 without evidence.
+    pub burn_rate: f64,
+    /// Events that count in that window.
+    pub samples: u64,
+}
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Something degrades; safeguards hold.
+    Warning,
+    /// A part of the service fails its users.
+    Error,
+    /// Users are harmed now.
+    Critical,
+}
+
 /// Why a query about metrics was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

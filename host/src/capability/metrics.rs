@@ -7,7 +7,7 @@ use crate::run_state::{Mode, RunState};
 use crate::sources::MetricQuery;
 use backstop_core::metric::{
     Comparison, ComparisonOptions, ComparisonVerdict, Direction, DriftReading, DriftVerdict,
-    Estimate, MetricsError, Moments, Proportion, Subject, name,
+    Estimate, MetricsError, Moments, Proportion, Subject, base, name,
 };
 use std::borrow::Cow;
 use wasmtime::Result;
@@ -15,16 +15,16 @@ use wasmtime::Result;
 /// Longest window: a day. More belongs to a metrics system.
 const WINDOW_S_MAX: u32 = 86_400;
 
-type Answer<T> = std::result::Result<T, wit::MetricsError>;
+pub(super) type Answer<T> = std::result::Result<T, wit::MetricsError>;
 
 impl RunState {
-    fn query<'a>(
+    pub(super) fn query<'a>(
         &'a self,
         metric: &'a str,
         subject: &'a Subject,
         window_s: u32,
     ) -> std::result::Result<MetricQuery<'a>, MetricsError> {
-        if !covered(&self.grants.metrics, metric) {
+        if !covered(&self.grants.metrics, base(metric)) {
             return Err(MetricsError::Denied(metric.to_owned()));
         }
         if !(1..=WINDOW_S_MAX).contains(&window_s) {
@@ -51,7 +51,7 @@ impl RunState {
     }
 
     /// The subject, with the names of the decision's input where they are in it.
-    fn subject_from(&self, subject: wit::Subject) -> Subject {
+    pub(super) fn subject_from(&self, subject: wit::Subject) -> Subject {
         match (subject, &self.input) {
             (wit::Subject::Route, _) => Subject::Route,
             (wit::Subject::Model(model), Some(input)) => Subject::Model(input.known(model)),
@@ -67,6 +67,22 @@ impl RunState {
         }
     }
 
+    /// What a query is answered: by the record in a replay, `nothing` in a
+    /// canary call, else by the source.
+    pub(super) fn answered<T>(
+        &mut self,
+        replayed: Option<std::result::Result<T, MetricsError>>,
+        nothing: T,
+        live: impl FnOnce(&RunState) -> std::result::Result<T, MetricsError>,
+    ) -> std::result::Result<T, MetricsError> {
+        match replayed {
+            Some(result) => result,
+            None if self.is_canary() => Ok(nothing),
+            None => timed!(self, live(self)),
+        }
+    }
+
+    /// True while a component is tried at activation: no source is asked.
     fn is_canary(&self) -> bool {
         matches!(self.mode, Mode::Canary)
     }
@@ -82,16 +98,11 @@ impl wit::Host for RunState {
         self.enter("metrics.rate")?;
         let subject = self.subject_from(subject);
         let metric = metric_from(metric);
-        let result = match replayed!(self, "metrics.rate", HostCall::Rate { result, .. } => result)
-        {
-            Some(result) => result,
-            None if self.is_canary() => Ok(Proportion::default()),
-            None => timed!(
-                self,
-                self.query(&metric, &subject, window_s)
-                    .and_then(|query| self.services.metrics.rate(query))
-            ),
-        };
+        let replayed = replayed!(self, "metrics.rate", HostCall::Rate { result, .. } => result);
+        let result = self.answered(replayed, Proportion::default(), |run| {
+            let query = run.query(&metric, &subject, window_s)?;
+            run.services.metrics.rate(query)
+        });
         let answer = match &result {
             Ok(rate) => Ok(wit::Proportion {
                 events: rate.events,
@@ -117,16 +128,11 @@ impl wit::Host for RunState {
         self.enter("metrics.mean")?;
         let subject = self.subject_from(subject);
         let metric = metric_from(metric);
-        let result = match replayed!(self, "metrics.mean", HostCall::Mean { result, .. } => result)
-        {
-            Some(result) => result,
-            None if self.is_canary() => Ok(Moments::default()),
-            None => timed!(
-                self,
-                self.query(&metric, &subject, window_s)
-                    .and_then(|query| self.services.metrics.mean(query))
-            ),
-        };
+        let replayed = replayed!(self, "metrics.mean", HostCall::Mean { result, .. } => result);
+        let result = self.answered(replayed, Moments::default(), |run| {
+            let query = run.query(&metric, &subject, window_s)?;
+            run.services.metrics.mean(query)
+        });
         let answer = match &result {
             Ok(m) => Ok(wit::Moments {
                 samples: m.samples,
@@ -155,19 +161,16 @@ impl wit::Host for RunState {
         let subject = self.subject_from(subject);
         let metric = metric_from(metric);
         let q = recordable(q);
-        let result = match replayed!(self, "metrics.quantile", HostCall::Quantile { result, .. } => result)
-        {
-            Some(result) => result,
-            None if !(0.0..=1.0).contains(&q) => {
-                Err(MetricsError::Invalid("`q` must be 0 to 1".to_owned()))
-            }
-            None if self.is_canary() => Ok(Estimate::default()),
-            None => timed!(
-                self,
-                self.query(&metric, &subject, window_s)
-                    .and_then(|query| self.services.metrics.quantile(query, q))
-            ),
-        };
+        let replayed =
+            replayed!(self, "metrics.quantile", HostCall::Quantile { result, .. } => result);
+        let replayed = replayed.or_else(|| {
+            let out_of_range = !(0.0..=1.0).contains(&q);
+            out_of_range.then(|| Err(MetricsError::Invalid("`q` must be 0 to 1".to_owned())))
+        });
+        let result = self.answered(replayed, Estimate::default(), |run| {
+            let query = run.query(&metric, &subject, window_s)?;
+            run.services.metrics.quantile(query, q)
+        });
         let answer = match &result {
             Ok(e) => Ok(wit::Estimate {
                 samples: e.samples,
@@ -198,19 +201,13 @@ impl wit::Host for RunState {
         let baseline = self.subject_from(baseline);
         let metric = metric_from(metric);
         let options = options_from(options);
-        let result = match replayed!(self, "metrics.compare", HostCall::Compare { result, .. } => result)
-        {
-            Some(result) => result,
-            None => match check_options(&options) {
-                Err(error) => Err(error),
-                Ok(()) if self.is_canary() => Ok(NO_COMPARISON),
-                Ok(()) => timed!(
-                    self,
-                    self.query(&metric, &candidate, window_s)
-                        .and_then(|query| self.services.metrics.compare(query, &baseline, options))
-                ),
-            },
-        };
+        let replayed =
+            replayed!(self, "metrics.compare", HostCall::Compare { result, .. } => result);
+        let replayed = replayed.or_else(|| check_options(&options).err().map(Err));
+        let result = self.answered(replayed, NO_COMPARISON, |run| {
+            let query = run.query(&metric, &candidate, window_s)?;
+            run.services.metrics.compare(query, &baseline, options)
+        });
         let answer = match &result {
             Ok(comparison) => Ok(comparison_to(comparison)),
             Err(error) => Err(error_to(error)),
@@ -236,19 +233,19 @@ impl wit::Host for RunState {
         self.enter("metrics.drift")?;
         let subject = self.subject_from(subject);
         let metric = metric_from(metric);
-        let result = match replayed!(self, "metrics.drift", HostCall::Drift { result, .. } => result)
-        {
-            Some(result) => result,
-            None if !(1..=WINDOW_S_MAX).contains(&reference_s) => Err(MetricsError::Invalid(
-                format!("`reference-s` is {reference_s}, must be 1 to {WINDOW_S_MAX}"),
-            )),
-            None if self.is_canary() => Ok(NO_DRIFT),
-            None => timed!(
-                self,
-                self.query(&metric, &subject, window_s)
-                    .and_then(|query| self.services.metrics.drift(query, reference_s))
-            ),
-        };
+        let replayed = replayed!(self, "metrics.drift", HostCall::Drift { result, .. } => result);
+        let replayed = replayed.or_else(|| {
+            let out_of_range = !(1..=WINDOW_S_MAX).contains(&reference_s);
+            out_of_range.then(|| {
+                Err(MetricsError::Invalid(format!(
+                    "`reference-s` is {reference_s}, must be 1 to {WINDOW_S_MAX}"
+                )))
+            })
+        });
+        let result = self.answered(replayed, NO_DRIFT, |run| {
+            let query = run.query(&metric, &subject, window_s)?;
+            run.services.metrics.drift(query, reference_s)
+        });
         let answer = match &result {
             Ok(reading) => Ok(drift_to(reading)),
             Err(error) => Err(error_to(error)),
@@ -269,7 +266,7 @@ fn recordable(value: f64) -> f64 {
     if value.is_finite() { value } else { -1.0 }
 }
 
-fn check_options(options: &ComparisonOptions) -> std::result::Result<(), MetricsError> {
+pub(super) fn check_options(options: &ComparisonOptions) -> std::result::Result<(), MetricsError> {
     if !(options.alpha > 0.0 && options.alpha <= 0.5) {
         return Err(MetricsError::Invalid(
             "`alpha` must be above 0 and at most 0.5".to_owned(),
@@ -283,7 +280,7 @@ fn check_options(options: &ComparisonOptions) -> std::result::Result<(), Metrics
     Ok(())
 }
 
-const NO_COMPARISON: Comparison = Comparison {
+pub(super) const NO_COMPARISON: Comparison = Comparison {
     verdict: ComparisonVerdict::NotEnoughData,
     effect: 0.0,
     low: 0.0,
@@ -292,7 +289,7 @@ const NO_COMPARISON: Comparison = Comparison {
     baseline_samples: 0,
 };
 
-const NO_DRIFT: DriftReading = DriftReading {
+pub(super) const NO_DRIFT: DriftReading = DriftReading {
     verdict: DriftVerdict::NotEnoughData,
     psi: 0.0,
     critical: 0.0,
@@ -301,14 +298,14 @@ const NO_DRIFT: DriftReading = DriftReading {
 };
 
 /// The metric's name; the standard ones are not kept anew in each record.
-fn metric_from(metric: String) -> Cow<'static, str> {
+pub(super) fn metric_from(metric: String) -> Cow<'static, str> {
     match name::ALL.into_iter().find(|known| *known == metric) {
         Some(known) => Cow::Borrowed(known),
         None => Cow::Owned(metric),
     }
 }
 
-fn options_from(options: wit::ComparisonOptions) -> ComparisonOptions {
+pub(super) fn options_from(options: wit::ComparisonOptions) -> ComparisonOptions {
     ComparisonOptions {
         direction: match options.direction {
             wit::Direction::LowerIsBetter => Direction::LowerIsBetter,
@@ -320,7 +317,7 @@ fn options_from(options: wit::ComparisonOptions) -> ComparisonOptions {
     }
 }
 
-fn error_to(error: &MetricsError) -> wit::MetricsError {
+pub(super) fn error_to(error: &MetricsError) -> wit::MetricsError {
     match error {
         MetricsError::Denied(metric) => wit::MetricsError::Denied(metric.clone()),
         MetricsError::Unknown(metric) => wit::MetricsError::Unknown(metric.clone()),
@@ -330,7 +327,7 @@ fn error_to(error: &MetricsError) -> wit::MetricsError {
     }
 }
 
-fn comparison_to(comparison: &Comparison) -> wit::Comparison {
+pub(super) fn comparison_to(comparison: &Comparison) -> wit::Comparison {
     wit::Comparison {
         verdict: match comparison.verdict {
             ComparisonVerdict::Better => wit::ComparisonVerdict::Better,
@@ -346,7 +343,7 @@ fn comparison_to(comparison: &Comparison) -> wit::Comparison {
     }
 }
 
-fn drift_to(reading: &DriftReading) -> wit::DriftReading {
+pub(super) fn drift_to(reading: &DriftReading) -> wit::DriftReading {
     wit::DriftReading {
         verdict: match reading.verdict {
             DriftVerdict::Stable => wit::DriftVerdict::Stable,

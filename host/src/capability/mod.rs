@@ -7,6 +7,7 @@
 //! in `models`, and put every exchange into the transcript.
 
 mod delivery;
+mod evidence;
 mod incident;
 mod input;
 mod log;
@@ -30,7 +31,7 @@ impl HasData for Host {
 /// options and configuration, and whether `grants` has it.
 pub(crate) fn granted(interface: &str, grants: &Grants) -> Option<(&'static str, bool)> {
     match interface {
-        "metrics" => Some(("grants.metrics", !grants.metrics.is_empty())),
+        "metrics" | "evidence" => Some(("grants.metrics", !grants.metrics.is_empty())),
         "models" => Some(("grants.models", !grants.models.is_empty())),
         "state" => Some(("grants.state", grants.state)),
         "log" => Some(("grants.log", grants.log)),
@@ -58,6 +59,7 @@ pub(crate) fn link(linker: &mut Linker<RunState>, grants: &Grants) -> wasmtime::
     wit::delivery::add_to_linker::<_, Host>(linker, state)?;
     if !grants.metrics.is_empty() {
         wit::metrics::add_to_linker::<_, Host>(linker, state)?;
+        wit::evidence::add_to_linker::<_, Host>(linker, state)?;
     }
     if !grants.models.is_empty() {
         wit::models::add_to_linker::<_, Host>(linker, state)?;

@@ -6,8 +6,8 @@
 use crate::sources::{IncidentReport, ModelError};
 use backstop_core::input::AnswerFacts;
 use backstop_core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, MetricsError, Moments, Proportion,
-    Subject,
+    Comparison, ComparisonOptions, DriftReading, Estimate, Measurement, MetricsError, Moments,
+    ObjectiveStatus, Proportion, Share, Subject,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -61,6 +61,42 @@ pub enum HostCall {
         window_s: u32,
         reference_s: u32,
         result: Result<DriftReading, MetricsError>,
+    },
+    /// `evidence.shares`
+    Shares {
+        metric: Cow<'static, str>,
+        subject: Subject,
+        window_s: u32,
+        result: Result<Vec<Share>, MetricsError>,
+    },
+    /// `evidence.measure`
+    Measure {
+        metric: Cow<'static, str>,
+        subject: Subject,
+        window_s: u32,
+        result: Result<Measurement, MetricsError>,
+    },
+    /// `evidence.drift-from`
+    DriftFrom {
+        metric: Cow<'static, str>,
+        subject: Subject,
+        window_s: u32,
+        baseline: String,
+        result: Result<DriftReading, MetricsError>,
+    },
+    /// `evidence.compare-with`
+    CompareWith {
+        metric: Cow<'static, str>,
+        subject: Subject,
+        window_s: u32,
+        baseline: String,
+        options: ComparisonOptions,
+        result: Result<Comparison, MetricsError>,
+    },
+    /// `evidence.objective`
+    Objective {
+        name: String,
+        result: Result<ObjectiveStatus, MetricsError>,
     },
     /// One call of `models.call` or `models.call-many`.
     Model {
@@ -122,6 +158,20 @@ impl HostCall {
             | HostCall::Quantile { metric, .. }
             | HostCall::Compare { metric, .. }
             | HostCall::Drift { metric, .. } => 2 * metric.len(),
+            HostCall::Shares { metric, result, .. } => {
+                let shares = result.iter().flatten();
+                let names: usize = shares.map(|share| share.category.len()).sum();
+                let list = result.as_ref().map_or(0, |shares| size_of_val(&**shares));
+                2 * metric.len() + names + list
+            }
+            HostCall::Measure { metric, .. } => 2 * metric.len(),
+            HostCall::DriftFrom {
+                metric, baseline, ..
+            }
+            | HostCall::CompareWith {
+                metric, baseline, ..
+            } => 2 * (metric.len() + baseline.len()),
+            HostCall::Objective { name, .. } => 2 * name.len(),
             HostCall::Model {
                 model,
                 body,

@@ -12,23 +12,20 @@ const WINDOW_S_MAX: u32 = 86_400;
 impl World {
     /// Finds the script for a query: an exact window first, then any window;
     /// among equals the newest.
-    fn measure<T>(
+    pub(super) fn measure<T>(
         &self,
         metric: &str,
-        subjects: &[&Subject<'_>],
+        keys: &[String],
         window_s: u32,
         pick: impl Fn(&Measured) -> Option<T>,
     ) -> Result<Option<T>, MetricsError> {
-        if !matches(&self.grants.metrics, metric) {
+        let base = metric.split_once('{').map_or(metric, |(base, _)| base);
+        if !matches(&self.grants.metrics, base) {
             return Err(MetricsError::Denied(metric.to_owned()));
         }
         if !(1..=WINDOW_S_MAX).contains(&window_s) {
             return Err(MetricsError::Invalid("window-s".to_owned()));
         }
-        let keys: Vec<String> = subjects
-            .iter()
-            .map(|subject| subject_key(subject))
-            .collect();
         for exact in [true, false] {
             for reading in self.readings.iter().rev() {
                 let fits = reading.metric == metric
@@ -68,7 +65,7 @@ pub(crate) fn rate(
             _ => None,
         };
         Ok(world
-            .measure(metric, &[&subject], window_s, pick)?
+            .measure(metric, &[subject_key(&subject)], window_s, pick)?
             .unwrap_or(none))
     })
 }
@@ -89,7 +86,7 @@ pub(crate) fn mean(
             _ => None,
         };
         Ok(world
-            .measure(metric, &[&subject], window_s, pick)?
+            .measure(metric, &[subject_key(&subject)], window_s, pick)?
             .unwrap_or(none))
     })
 }
@@ -113,7 +110,7 @@ pub(crate) fn quantile(
             _ => None,
         };
         Ok(world
-            .measure(metric, &[&subject], window_s, pick)?
+            .measure(metric, &[subject_key(&subject)], window_s, pick)?
             .unwrap_or(none))
     })
 }
@@ -125,12 +122,7 @@ pub(crate) fn compare(
     window_s: u32,
     options: ComparisonOptions,
 ) -> Result<Comparison, MetricsError> {
-    if !(options.alpha > 0.0 && options.alpha <= 0.5) {
-        return Err(MetricsError::Invalid("alpha".to_owned()));
-    }
-    if !(options.margin >= 0.0 && options.margin.is_finite()) {
-        return Err(MetricsError::Invalid("margin".to_owned()));
-    }
+    check(&options)?;
     let none = Comparison {
         verdict: ComparisonVerdict::NotEnoughData,
         effect: 0.0,
@@ -145,7 +137,12 @@ pub(crate) fn compare(
             _ => None,
         };
         Ok(world
-            .measure(metric, &[&candidate, &baseline], window_s, pick)?
+            .measure(
+                metric,
+                &[&candidate, &baseline].map(subject_key),
+                window_s,
+                pick,
+            )?
             .unwrap_or(none))
     })
 }
@@ -172,7 +169,18 @@ pub(crate) fn drift(
             _ => None,
         };
         Ok(world
-            .measure(metric, &[&subject], window_s, pick)?
+            .measure(metric, &[subject_key(&subject)], window_s, pick)?
             .unwrap_or(none))
     })
+}
+
+/// What the host would refuse.
+pub(super) fn check(options: &ComparisonOptions) -> Result<(), MetricsError> {
+    if !(options.alpha > 0.0 && options.alpha <= 0.5) {
+        return Err(MetricsError::Invalid("alpha".to_owned()));
+    }
+    if !(options.margin >= 0.0 && options.margin.is_finite()) {
+        return Err(MetricsError::Invalid("margin".to_owned()));
+    }
+    Ok(())
 }

@@ -31,7 +31,7 @@ fn components_are_small_and_import_what_they_use() {
             .imports
             .iter()
             .map(|import| import.trim_start_matches("backstop:policy/"))
-            .map(|import| import.trim_end_matches("@0.1.1"))
+            .map(|import| import.trim_end_matches("@0.1.2"))
             .collect();
         assert_eq!(imports, expected, "{}", builtin.name);
     }

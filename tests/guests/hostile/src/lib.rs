@@ -5,8 +5,8 @@
 
 use backstop_sdk::{
     Abstain, Answer, Assessment, CallStep, Context, FailureClasses, Fallback, Plan, Policy,
-    Problems, Request, Rollback, Rollout, Threshold, Verdict, delivery, export, log, metrics,
-    models, settings, state,
+    Problems, Request, Rollback, Rollout, Threshold, Verdict, delivery, evidence, export, log,
+    metrics, models, settings, state,
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -154,6 +154,7 @@ impl Fallback for Hostile {
                     request.time_left_ms()
                 )));
             }
+            "ask-evidence" => return Err(Abstain::because(evidence_of_everything())),
             "unknown-model" => return Ok(Plan::new().call("gpt-imaginary", "why not")),
             "no-steps" => return Ok(Plan::new()),
             "ten-thousand-steps" => {
@@ -221,6 +222,47 @@ fn good_plan(request: &Request) -> Plan {
     candidates.into_iter().fold(Plan::new(), |plan, candidate| {
         plan.call(candidate.model, "in order")
     })
+}
+
+/// Every question of `evidence`, and what is worth knowing of each answer.
+fn evidence_of_everything() -> String {
+    use metrics::{ComparisonOptions, Subject};
+    fn told<T, V: std::fmt::Debug>(
+        answer: Result<T, metrics::MetricsError>,
+        part: impl FnOnce(T) -> V,
+    ) -> String {
+        match answer {
+            Ok(value) => format!("{:?}", part(value)),
+            Err(error) => format!("{error:?}"),
+        }
+    }
+    let route = || Subject::Route;
+    let options = ComparisonOptions::lower_is_better(20);
+    let metric = "error-rate{tier=gold}";
+    let measured = |metric| told(evidence::measure(metric, route(), 60), |m| m.value);
+    let drift = |baseline| {
+        let reading = evidence::drift_from(metric, route(), 60, baseline);
+        told(reading, |reading| reading.psi)
+    };
+    let compared = |options| {
+        let comparison = evidence::compare_with(metric, route(), 60, "spring", options);
+        told(comparison, |comparison| comparison.verdict)
+    };
+    let objective = |name| told(evidence::objective(name), |status| status.severity);
+    let shares = evidence::shares("error-rate", route(), 60);
+    [
+        told(shares, |shares| shares[0].category.clone()),
+        measured(metric),
+        measured("secret{tier=gold}"),
+        drift("spring"),
+        drift("never"),
+        compared(options),
+        compared(options.with_alpha(2.0)),
+        objective("answers"),
+        objective("secret"),
+        measured("latency-nan"),
+    ]
+    .join("; ")
 }
 
 fn spin() {

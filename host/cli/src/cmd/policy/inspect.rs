@@ -314,10 +314,10 @@ mod tests {
             interface: interface.to_owned(),
         };
         let imports = [
-            import("backstop:policy/requests@0.1.1"),
-            import("backstop:policy/metrics@0.1.1"),
-            import("backstop:policy/models@0.1.1"),
-            import("backstop:policy/log@0.1.1"),
+            import("backstop:policy/requests@0.1.2"),
+            import("backstop:policy/metrics@0.1.2"),
+            import("backstop:policy/models@0.1.2"),
+            import("backstop:policy/log@0.1.2"),
         ];
         assert_eq!(imports[0].grant, None);
         let wants = [Want::Metrics("error-rate".to_owned()), Want::Bodies];
