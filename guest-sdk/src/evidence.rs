@@ -9,7 +9,7 @@ use crate::backend::evidence as backend;
 use crate::metrics::{Comparison, ComparisonOptions, DriftReading, MetricsError, Subject};
 
 pub use crate::bindings::base::backstop::policy::evidence::{
-    Measurement, ObjectiveState, ObjectiveStatus, Share,
+    Line, LineReading, Measurement, ObjectiveState, ObjectiveStatus, Share,
 };
 
 /// Categories over the last `window_s` seconds (1 to 86,400), the most frequent
@@ -63,6 +63,21 @@ pub fn compare_with(
     options: ComparisonOptions,
 ) -> Result<Comparison, MetricsError> {
     backend::compare_with(metric, subject, window_s, baseline, options)
+}
+
+/// The lowest line of confidence at which at most `error_max` of the accepted
+/// answers are wrong, with probability `1 - delta`, from the labelled answers of
+/// the last `window_s` seconds. Promised for one look; see `wit/evidence.wit`.
+///
+/// # Errors
+/// As [`metrics::rate`](crate::metrics::rate).
+pub fn find_line(
+    subject: Subject<'_>,
+    window_s: u32,
+    error_max: f64,
+    delta: f64,
+) -> Result<LineReading, MetricsError> {
+    backend::find_line(subject, window_s, error_max, delta)
 }
 
 /// How the objective of this name stands; the grant is that of the metric

@@ -9,8 +9,8 @@ use backstop_core::fault::FailureClass;
 use backstop_core::input::AnswerFacts;
 pub use backstop_core::metric::Severity;
 use backstop_core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, Measurement, MetricsError, Moments,
-    ObjectiveStatus, Proportion, Share, Subject,
+    Comparison, ComparisonOptions, DriftReading, Estimate, LineReading, Measurement, MetricsError,
+    Moments, ObjectiveStatus, Proportion, Share, Subject,
 };
 use serde::{Deserialize, Serialize};
 use std::future::Future;
@@ -164,6 +164,21 @@ pub trait MetricsSource: Send + Sync + 'static {
         options: ComparisonOptions,
     ) -> Result<Comparison, MetricsError> {
         Err(MetricsError::Unknown(baseline.to_owned()))
+    }
+
+    /// The lowest line of confidence that the labelled answers promise;
+    /// `error_max` and `delta` are above 0 and below 1.
+    ///
+    /// # Errors
+    ///
+    /// As for [`MetricsSource::rate`].
+    fn find_line(
+        &self,
+        query: MetricQuery<'_>,
+        error_max: f64,
+        delta: f64,
+    ) -> Result<LineReading, MetricsError> {
+        Err(query.unknown())
     }
 
     /// How the objective of this name stands at `now_ms`.
@@ -392,6 +407,9 @@ impl MetricsSource for NoMetrics {
         _: &str,
         _: ComparisonOptions,
     ) -> Result<Comparison, MetricsError> {
+        no_metrics()
+    }
+    fn find_line(&self, _: MetricQuery<'_>, _: f64, _: f64) -> Result<LineReading, MetricsError> {
         no_metrics()
     }
     fn objective(&self, _: &str, _: u64) -> Result<ObjectiveStatus, MetricsError> {

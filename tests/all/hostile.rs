@@ -79,6 +79,7 @@ fn options(misdeed: &str) -> PolicyOptions {
             metrics: vec![
                 "error-rate".to_owned(),
                 "latency*".to_owned(),
+                "labelled".to_owned(),
                 "objective:answers".to_owned(),
             ],
             models: vec!["quick".to_owned(), "slow".to_owned()],

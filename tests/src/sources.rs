@@ -2,8 +2,8 @@
 
 use backstop::core::input::AnswerFacts;
 use backstop::core::metric::{
-    Comparison, ComparisonOptions, DriftReading, DriftVerdict, Measurement, MetricsError,
-    ObjectiveState, ObjectiveStatus, Proportion, Severity, Share,
+    Comparison, ComparisonOptions, DriftReading, DriftVerdict, LineReading, Measurement,
+    MetricsError, ObjectiveState, ObjectiveStatus, Proportion, Severity, Share,
 };
 use backstop::core::stats;
 use backstop::{
@@ -74,6 +74,10 @@ impl MetricsSource for Rates {
             trials: 1_000,
         };
         Ok(stats::compare_rates(side(300), side(100), &options))
+    }
+
+    fn find_line(&self, _: MetricQuery<'_>, _: f64, _: f64) -> Result<LineReading, MetricsError> {
+        Ok(LineReading::NotEnoughData(7))
     }
 
     fn objective(&self, _: &str, _: u64) -> Result<ObjectiveStatus, MetricsError> {

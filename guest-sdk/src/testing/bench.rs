@@ -4,7 +4,7 @@ use super::world::delivery::Delivery;
 use super::world::{self, Grants, Measured, Reading, World};
 use super::{AnswerScript, check_assessment, check_plan, check_verdict};
 use crate::bindings::base::exports::backstop::policy::lifecycle::Description;
-use crate::evidence::{Measurement, ObjectiveStatus, Share};
+use crate::evidence::{LineReading, Measurement, ObjectiveStatus, Share};
 use crate::export::{self, Exported};
 use crate::log::Level;
 use crate::metrics::{
@@ -332,6 +332,11 @@ impl<P> Bench<P> {
         comparison: Comparison,
     ) -> &mut Self {
         self.against(metric, subject, baseline, Measured::Comparison(comparison))
+    }
+
+    /// What labelled answers say about where the line may be.
+    pub fn line(&mut self, subject: Subject<'_>, reading: LineReading) -> &mut Self {
+        self.reading("labelled", &[subject], None, Measured::Line(reading))
     }
 
     /// How an objective stands.

@@ -17,7 +17,7 @@ pub(crate) mod rollouts;
 pub(crate) mod state;
 
 use crate::bindings::base::backstop::policy as raw;
-use raw::evidence::{Measurement, ObjectiveStatus, Share};
+use raw::evidence::{LineReading, Measurement, ObjectiveStatus, Share};
 use raw::metrics::{
     Comparison, DriftReading, Estimate, MetricsError, Moments, Proportion, Subject,
 };
@@ -128,6 +128,7 @@ pub(crate) enum Measured {
     Drift(DriftReading),
     Shares(Vec<Share>),
     Number(Measurement),
+    Line(LineReading),
     Error(MetricsError),
 }
 

@@ -198,6 +198,33 @@ pub struct Measurement {
     pub age_ms: u64,
 }
 
+/// A line of confidence that labelled answers support.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// Accept answers whose confidence is at or above it.
+    pub confidence: f64,
+    /// Share of the labelled answers that it accepts.
+    pub coverage: f64,
+    /// Labelled answers that it accepts.
+    pub accepted: u64,
+    /// How many of those were wrong.
+    pub wrong: u64,
+    /// Upper bound of the share that is wrong.
+    pub bound: f64,
+}
+
+/// What labelled answers say about where the line may be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LineReading {
+    /// The lowest line that can be promised.
+    Line(Line),
+    /// There are labels enough, and they promise no line.
+    Infeasible,
+    /// Too few labelled answers for any line, however good; holds how many.
+    NotEnoughData(u64),
+}
+
 /// How an objective stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -3,7 +3,7 @@
 
 use super::metrics::{
     Answer, NO_COMPARISON, NO_DRIFT, check_options, comparison_to, drift_to, error_to, metric_from,
-    options_from,
+    options_from, recordable,
 };
 use super::{covered, replayed};
 use crate::bindings::evidence as wit;
@@ -12,10 +12,12 @@ use crate::bindings::types;
 use crate::record::HostCall;
 use crate::run_state::RunState;
 use backstop_core::metric::{
-    Measurement, MetricsError, ObjectiveState, ObjectiveStatus, Severity, Share,
+    LineReading, Measurement, MetricsError, ObjectiveState, ObjectiveStatus, Severity, Share,
 };
 use wasmtime::Result;
 
+/// The metric that lines are read from.
+const LABELLED: &str = "labelled";
 /// Most categories that cross the border.
 const SHARES_MAX: usize = 64;
 
@@ -157,6 +159,47 @@ impl wit::Host for RunState {
         Ok(answer)
     }
 
+    fn find_line(
+        &mut self,
+        subject: Subject,
+        window_s: u32,
+        error_max: f64,
+        delta: f64,
+    ) -> Result<Answer<wit::LineReading>> {
+        self.enter("evidence.find-line")?;
+        let subject = self.subject_from(subject);
+        let (error_max, delta) = (recordable(error_max), recordable(delta));
+        let replayed =
+            replayed!(self, "evidence.find-line", HostCall::Line { result, .. } => result);
+        let replayed = replayed.or_else(|| {
+            let wrong = [("error-max", error_max), ("delta", delta)]
+                .into_iter()
+                .find(|(_, share)| !(*share > 0.0 && *share < 1.0));
+            wrong.map(|(name, share)| {
+                Err(MetricsError::Invalid(format!(
+                    "`{name}` is {share}, must be above 0 and below 1"
+                )))
+            })
+        });
+        let nothing = LineReading::NotEnoughData(0);
+        let result = self.answered(replayed, nothing, |run| {
+            let query = run.query(LABELLED, &subject, window_s)?;
+            run.services.metrics.find_line(query, error_max, delta)
+        });
+        let answer = match &result {
+            Ok(reading) => Ok(line_to(reading)),
+            Err(error) => Err(error_to(error)),
+        };
+        self.settle(HostCall::Line {
+            subject,
+            window_s,
+            error_max,
+            delta,
+            result,
+        })?;
+        Ok(answer)
+    }
+
     fn objective(&mut self, name: String) -> Result<Answer<wit::ObjectiveStatus>> {
         self.enter("evidence.objective")?;
         let replayed =
@@ -188,6 +231,20 @@ fn finite(measured: Measurement) -> std::result::Result<Measurement, MetricsErro
         Err(MetricsError::Unavailable(
             "the number is not finite".to_owned(),
         ))
+    }
+}
+
+fn line_to(reading: &LineReading) -> wit::LineReading {
+    match reading {
+        LineReading::Line(line) => wit::LineReading::Line(wit::Line {
+            confidence: line.confidence,
+            coverage: line.coverage,
+            accepted: line.accepted,
+            wrong: line.wrong,
+            bound: line.bound,
+        }),
+        LineReading::Infeasible => wit::LineReading::Infeasible,
+        LineReading::NotEnoughData(labels) => wit::LineReading::NotEnoughData(*labels),
     }
 }
 

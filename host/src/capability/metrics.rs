@@ -262,7 +262,7 @@ impl wit::Host for RunState {
 }
 
 /// Records hold JSON, which has no NaN; -1 is as much out of every range.
-fn recordable(value: f64) -> f64 {
+pub(super) fn recordable(value: f64) -> f64 {
     if value.is_finite() { value } else { -1.0 }
 }
 

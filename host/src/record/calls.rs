@@ -6,8 +6,8 @@
 use crate::sources::{IncidentReport, ModelError};
 use backstop_core::input::AnswerFacts;
 use backstop_core::metric::{
-    Comparison, ComparisonOptions, DriftReading, Estimate, Measurement, MetricsError, Moments,
-    ObjectiveStatus, Proportion, Share, Subject,
+    Comparison, ComparisonOptions, DriftReading, Estimate, LineReading, Measurement, MetricsError,
+    Moments, ObjectiveStatus, Proportion, Share, Subject,
 };
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -92,6 +92,14 @@ pub enum HostCall {
         baseline: String,
         options: ComparisonOptions,
         result: Result<Comparison, MetricsError>,
+    },
+    /// `evidence.find-line`
+    Line {
+        subject: Subject,
+        window_s: u32,
+        error_max: f64,
+        delta: f64,
+        result: Result<LineReading, MetricsError>,
     },
     /// `evidence.objective`
     Objective {
@@ -181,7 +189,7 @@ impl HostCall {
                 let answer = result.as_ref().map_or(0, |answer| answer.body.len());
                 model.len() + body.len() + answer
             }
-            HostCall::BudgetLeft { .. } => 0,
+            HostCall::BudgetLeft { .. } | HostCall::Line { .. } => 0,
             HostCall::StateGet { key, result } => {
                 let value = result
                     .as_ref()

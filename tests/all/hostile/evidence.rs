@@ -22,9 +22,11 @@ async fn evidence_is_answered_within_the_grant_and_replays() {
         "Some(Severity::Critical)",
         r#"MetricsError::Denied("objective:secret")"#,
         r#"MetricsError::Unavailable("the number is not finite")"#,
+        "LineReading::NotEnoughData(7)",
+        r#"MetricsError::Invalid("`error-max` is 1, must be above 0 and below 1")"#,
     ];
     assert_eq!(*reason, expected.join("; "));
-    assert_eq!(record.calls.len(), 10);
+    assert_eq!(record.calls.len(), 12);
 
     let text = serde_json::to_string(&*record).unwrap();
     let record = serde_json::from_str(&text).unwrap();

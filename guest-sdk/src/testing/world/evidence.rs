@@ -1,7 +1,7 @@
 //! `evidence`, scripted.
 
 use super::{Measured, WORLD, matches, raw, subject_key};
-use raw::evidence::{Measurement, ObjectiveStatus, Share};
+use raw::evidence::{LineReading, Measurement, ObjectiveStatus, Share};
 use raw::metrics::{Comparison, ComparisonOptions, DriftReading, MetricsError, Subject};
 
 /// How a script and a query both write a baseline, beside the subject.
@@ -83,6 +83,28 @@ pub(crate) fn compare_with(
         world
             .measure(metric, &keys, window_s, pick)?
             .ok_or_else(|| MetricsError::Unknown(baseline.to_owned()))
+    })
+}
+
+pub(crate) fn find_line(
+    subject: Subject<'_>,
+    window_s: u32,
+    error_max: f64,
+    delta: f64,
+) -> Result<LineReading, MetricsError> {
+    for (name, share) in [("error-max", error_max), ("delta", delta)] {
+        if !(share > 0.0 && share < 1.0) {
+            return Err(MetricsError::Invalid(name.to_owned()));
+        }
+    }
+    WORLD.with_borrow(|world| {
+        let pick = |value: &Measured| match value {
+            Measured::Line(reading) => Some(*reading),
+            _ => None,
+        };
+        let keys = [subject_key(&subject)];
+        let reading = world.measure("labelled", &keys, window_s, pick)?;
+        Ok(reading.unwrap_or(LineReading::NotEnoughData(0)))
     })
 }
 

@@ -261,6 +261,10 @@ fn evidence_of_everything() -> String {
         objective("answers"),
         objective("secret"),
         measured("latency-nan"),
+        told(evidence::find_line(route(), 60, 0.05, 0.1), |reading| {
+            reading
+        }),
+        told(evidence::find_line(route(), 60, 1.0, f64::NAN), |_| ()),
     ]
     .join("; ")
 }
