@@ -8,7 +8,8 @@
 //! - [`contract`]: the WIT, its frozen copies and its reference page;
 //! - [`components`]: files that are refused, each with its own words;
 //! - [`hostile`]: guests that misbehave, and what becomes of them;
-//! - [`revisions`]: activation, going back, returning by itself, replay.
+//! - [`revisions`]: activation, going back, returning by itself, replay;
+//! - [`webhooks`]: signatures of callbacks, verified by others.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,3 +22,4 @@ mod contract;
 mod faults;
 mod hostile;
 mod revisions;
+mod webhooks;

@@ -1,4 +1,5 @@
-//! The official `openai` packages, installed once and kept between runs.
+//! The official `openai` packages, and that of Standard Webhooks, installed once
+//! and kept between runs.
 //!
 //! Versions are pinned here. A package is installed beside its place and moved
 //! there whole, so that a run that was broken off, or another run at the same
@@ -18,6 +19,9 @@ use std::time::{Duration, Instant};
 pub const PYTHON_VERSION: &str = "3.54.0";
 /// The node package: the last major version that runs on node 20.
 pub const NODE_VERSION: &str = "6.30.1";
+
+/// The Python package `standardwebhooks`.
+pub const WEBHOOKS_VERSION: &str = "1.1.0";
 
 /// Longest installation; it takes seconds, on a busy machine a minute.
 const INSTALL_MAX: Duration = Duration::from_secs(300);
@@ -71,7 +75,7 @@ impl std::fmt::Display for Unavailable {
     }
 }
 
-/// One of the official packages, ready to run a script.
+/// One of these packages, ready to run a script.
 #[derive(Debug)]
 pub enum Package {
     /// A virtual environment.
@@ -88,8 +92,23 @@ impl Package {
     /// # Errors
     /// When it could be installed but was not, or does not work.
     pub fn python(cache: &Path) -> Made<Self> {
-        let name = format!("openai-python-{PYTHON_VERSION}");
-        let made = kept_or_made(cache, &name, python_works, |dir| {
+        Self::venv(cache, "openai-python", "openai", PYTHON_VERSION)
+    }
+
+    /// The Python package that verifies webhooks, from `cache` or installed
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Package::python`].
+    pub fn webhooks(cache: &Path) -> Made<Self> {
+        let package = "standardwebhooks";
+        Self::venv(cache, package, package, WEBHOOKS_VERSION)
+    }
+
+    /// A virtual environment with one package in it.
+    fn venv(cache: &Path, folder: &str, package: &str, version: &str) -> Made<Self> {
+        let works = |dir: &Path| python_works(dir, package, version);
+        let made = kept_or_made(cache, &format!("{folder}-{version}"), works, |dir| {
             let mut venv = Command::new(PYTHON);
             venv.args(["-m", "venv"]).arg(dir);
             if let Err(why) = run(&mut venv, INSTALL_MAX)? {
@@ -101,7 +120,7 @@ impl Package {
             pip.args(["-m", "pip", "install", "--no-input"])
                 .args(["--disable-pip-version-check", "--retries", "1"])
                 .args(["--timeout", "30"])
-                .arg(format!("openai=={PYTHON_VERSION}"));
+                .arg(format!("{package}=={version}"));
             install(&mut pip)
         })?;
         Ok(made.map(Package::Python))
@@ -153,8 +172,11 @@ impl Package {
     }
 }
 
-fn python_works(dir: &Path) -> bool {
-    let check = format!("import openai; assert openai.__version__ == '{PYTHON_VERSION}'");
+fn python_works(dir: &Path, package: &str, version: &str) -> bool {
+    let check = format!(
+        "import {package}; from importlib.metadata import version; \
+         assert version('{package}') == '{version}'"
+    );
     let mut python = Command::new(dir.join(PYTHON_IN_VENV));
     matches!(run(python.args(["-c", &check]), RUN_MAX), Ok(Ok(_)))
 }
