@@ -6,6 +6,8 @@
 //! and are written here, once.
 
 mod admin;
+#[cfg(target_os = "linux")]
+mod allocator;
 mod args;
 mod cmd;
 mod component;
@@ -19,11 +21,6 @@ use crate::args::Cli;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use clap::Parser;
-
-/// Streams come and go by the thousand; this allocator gives back what they
-/// leave, where the system's keeps it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     let cli = match Cli::try_parse() {

@@ -22,6 +22,10 @@
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
 mod added;
+// The gateway's memory is measured as it is in the `backstop` binary.
+#[cfg(target_os = "linux")]
+#[path = "../../../host/cli/src/allocator.rs"]
+mod allocator;
 mod hostile;
 mod kit;
 mod outage;
@@ -35,11 +39,6 @@ use kit::{Fallible, Inside};
 use report::Report;
 use std::process::ExitCode;
 use tokio::runtime::Runtime;
-
-/// As in the `backstop` binary: streams come and go by the thousand; this allocator gives back what they
-/// leave, where the system's keeps it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(about = "Shows what gateways do under load", version)]
