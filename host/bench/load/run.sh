@@ -171,7 +171,9 @@ for connections in 32 1; do
   done
 done
 kill -CONT "$fresh" "$reset" "$warm"
+# What nobody needs any more goes within seconds.
+sleep 10
 for name in fresh reset warm; do
-  printf '\nresident after the load, %s instances: %s KiB' "$name" "$(awk '/VmRSS/ { print $2 }' "/proc/${!name}/status")"
+  printf '\nresident ten seconds after the load, %s instances: %s KiB' "$name" "$(awk '/VmRSS/ { print $2 }' "/proc/${!name}/status")"
 done
 printf '\n'
