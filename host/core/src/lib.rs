@@ -19,10 +19,12 @@
 //! - [`budget`]: how many calls beyond the first are allowed;
 //! - [`plan_run`]: a plan's execution: retries, backoff, deadline, races;
 //! - [`evidence`]: the store behind metric queries, on [`window`], [`sketch`]
-//!   and [`stats`].
+//!   and [`stats`];
+//! - [`calibrate`]: from labelled history to a threshold with a guarantee.
 
 pub mod breaker;
 pub mod budget;
+pub mod calibrate;
 pub mod evidence;
 pub mod fault;
 pub mod input;
