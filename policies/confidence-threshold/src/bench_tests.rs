@@ -263,3 +263,26 @@ fn a_slow_beginning_goes_on_to_the_next_step() {
         "{reason}"
     );
 }
+
+#[test]
+fn provenance_is_kept_and_decides_nothing() {
+    let provenance = json!({
+        "data": "history.csv", "sha256": "ab", "rows": 10_000, "wrong": 310,
+        "method": "fixed-sequence", "error_max": 0.03, "delta": 0.05, "bound": 0.0291,
+        "coverage": 0.71, "label_bounds": {"spam": 0.028},
+        "chosen_at": "2026-11-25T12:00:00Z", "release": "v3",
+    });
+    let lines = json!({"accept_at": 0.8, "review_below": 0.4});
+    let mut with = lines.clone();
+    with["provenance"] = provenance;
+    let (mut with, mut without) = (bench(with), bench(lines));
+    for confidence in [0.0, 0.39, 0.4, 0.79, 0.8, 1.0] {
+        assert_eq!(
+            verdict(&mut with, sure(confidence)),
+            verdict(&mut without, sure(confidence)),
+            "{confidence}"
+        );
+    }
+    let misspelt = json!({"provenance": {"sha265": "ab"}});
+    assert!(Bench::<ConfidenceThreshold>::new(misspelt).is_err());
+}

@@ -50,6 +50,7 @@ prop_compose! {
             tighten_on_drift: false,
             window_s: 60,
             reference_s: 600,
+            provenance: None,
         }
     }
 }

@@ -64,6 +64,52 @@ pub struct Settings {
     /// Seconds before the window that drift is held against.
     #[setting(default = 21_600, min = 1, max = 86_400)]
     pub reference_s: u32,
+    /// Where the lines come from, as `backstop calibrate --write` leaves it. For
+    /// people and audits; nothing is decided by it.
+    #[setting(default)]
+    pub provenance: Option<Provenance>,
+}
+
+/// How lines were found in a history.
+#[settings]
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provenance {
+    /// Name of the history.
+    #[setting(default, max_len = 1024)]
+    pub data: String,
+    /// SHA-256 of the history, in hexadecimal.
+    #[setting(default, max_len = 64)]
+    pub sha256: String,
+    /// Answers in the history.
+    #[setting(default)]
+    pub rows: u64,
+    /// Of these, wrong.
+    #[setting(default)]
+    pub wrong: u64,
+    /// How the lines were looked for.
+    #[setting(default, max_len = 64)]
+    pub method: String,
+    /// The largest share of accepted answers that may be wrong.
+    #[setting(default)]
+    pub error_max: Option<f64>,
+    /// The chance that the lines let more than that through all the same.
+    #[setting(default)]
+    pub delta: Option<f64>,
+    /// The bound on the error at the general line.
+    #[setting(default)]
+    pub bound: Option<f64>,
+    /// Share of the history at or above the general line.
+    #[setting(default)]
+    pub coverage: Option<f64>,
+    /// Labels with a line of their own, and what the bound is there.
+    #[setting(default, max_len = 256)]
+    pub label_bounds: BTreeMap<String, f64>,
+    /// When, RFC 3339.
+    #[setting(default, max_len = 64)]
+    pub chosen_at: String,
+    /// The release of the model whose answers the history holds.
+    #[setting(default)]
+    pub release: Option<String>,
 }
 
 /// The lines of one label; a line that is left out is the general one.
