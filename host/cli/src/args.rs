@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Demo(cmd::demo::Args),
     /// Check a configuration or a policy without running it
     Check(cmd::check::Args),
+    /// Find the threshold of a policy in labelled history, with a guarantee
+    Calibrate(Box<cmd::calibrate::Args>),
     /// Make, look into and change policies
     #[command(subcommand)]
     Policy(PolicyCommand),

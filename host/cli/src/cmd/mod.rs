@@ -1,5 +1,6 @@
 //! One file for each verb: its arguments and what it does.
 
+pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod log;
@@ -22,6 +23,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve(args) => serve::run(args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Check(args) => check::run(args).await,
+        Command::Calibrate(args) => calibrate::run(*args).await,
         Command::Log(LogCommand::Requests(args)) => log::run(args).await,
         Command::Model(command) => match command {
             ModelCommand::List(args) => model::list(args).await,
