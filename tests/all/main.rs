@@ -8,6 +8,7 @@
 //! - [`contract`]: the WIT, its frozen copies and its reference page;
 //! - [`components`]: files that are refused, each with its own words;
 //! - [`hostile`]: guests that misbehave, and what becomes of them;
+//! - [`oracles`]: what the statistics of the core are held against;
 //! - [`revisions`]: activation, going back, returning by itself, replay;
 //! - [`webhooks`]: signatures of callbacks, verified by others.
 
@@ -21,5 +22,6 @@ mod components;
 mod contract;
 mod faults;
 mod hostile;
+mod oracles;
 mod revisions;
 mod webhooks;

@@ -1,7 +1,8 @@
-//! The official `openai` packages, and that of Standard Webhooks, installed once
-//! and kept between runs.
+//! The official `openai` packages, that of Standard Webhooks, and those that
+//! our statistics are held against, installed once and kept between runs.
 //!
-//! Versions are pinned here. A package is installed beside its place and moved
+//! Versions are pinned, of the clients here and of the others in
+//! `oracles/requirements*.txt`. A package is installed beside its place and moved
 //! there whole, so that a run that was broken off, or another run at the same
 //! time, leaves nothing half done. Always holds: what is returned was found to
 //! work. What keeps a package from being installed for no fault of this
@@ -9,10 +10,12 @@
 //! else is an error.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::slice;
 use std::time::{Duration, Instant};
 
 /// The Python package.
@@ -25,6 +28,8 @@ pub const WEBHOOKS_VERSION: &str = "1.1.0";
 
 /// Longest installation; it takes seconds, on a busy machine a minute.
 const INSTALL_MAX: Duration = Duration::from_secs(300);
+/// Longest installation of the packages of the oracles: 2 GB of wheels.
+const INSTALL_ORACLES_MAX: Duration = Duration::from_secs(1200);
 /// Longest run of a client's script. Each request in it ends by itself before.
 const RUN_MAX: Duration = Duration::from_secs(120);
 /// Between two looks at a process.
@@ -109,19 +114,30 @@ impl Package {
     fn venv(cache: &Path, folder: &str, package: &str, version: &str) -> Made<Self> {
         let works = |dir: &Path| python_works(dir, package, version);
         let made = kept_or_made(cache, &format!("{folder}-{version}"), works, |dir| {
-            let mut venv = Command::new(PYTHON);
-            venv.args(["-m", "venv"]).arg(dir);
-            if let Err(why) = run(&mut venv, INSTALL_MAX)? {
-                return Ok(Err(Unavailable::Program(format!(
-                    "{PYTHON} -m venv: {why}"
-                ))));
-            }
-            let mut pip = Command::new(dir.join(PYTHON_IN_VENV));
-            pip.args(["-m", "pip", "install", "--no-input"])
-                .args(["--disable-pip-version-check", "--retries", "1"])
-                .args(["--timeout", "30"])
-                .arg(format!("{package}=={version}"));
-            install(&mut pip)
+            let package = OsString::from(format!("{package}=={version}"));
+            install_python(dir, slice::from_ref(&package), INSTALL_MAX)
+        })?;
+        Ok(made.map(Package::Python))
+    }
+
+    /// The Python packages of the oracles in one environment, from `cache` or
+    /// installed there. `requirements` are files that pip reads; every line
+    /// pins a version or is a comment.
+    ///
+    /// # Errors
+    /// As [`Package::python`]; also when a file cannot be read.
+    pub fn oracles(cache: &Path, requirements: &[PathBuf]) -> Made<Self> {
+        let mut pins = Vec::new();
+        let mut arguments = Vec::new();
+        for file in requirements {
+            let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let pinned = text.lines().filter(|line| line.contains("=="));
+            pins.extend(pinned.map(str::to_owned));
+            arguments.extend([OsString::from("-r"), file.into()]);
+        }
+        let works = |dir: &Path| pins_hold(dir, &pins);
+        let made = kept_or_made(cache, "oracles", works, |dir| {
+            install_python(dir, &arguments, INSTALL_ORACLES_MAX)
         })?;
         Ok(made.map(Package::Python))
     }
@@ -144,7 +160,7 @@ impl Package {
                 .arg(dir)
                 .arg(format!("openai@{NODE_VERSION}"))
                 .current_dir(dir);
-            install(&mut npm)
+            install(&mut npm, INSTALL_MAX)
         })?;
         Ok(made.map(Package::Node))
     }
@@ -170,6 +186,33 @@ impl Package {
             Err(why) => bail!("{}: {why}", script.display()),
         }
     }
+}
+
+/// Makes a virtual environment and has pip install what `arguments` name.
+fn install_python(dir: &Path, arguments: &[OsString], time_max: Duration) -> Made<()> {
+    let mut venv = Command::new(PYTHON);
+    venv.args(["-m", "venv"]).arg(dir);
+    if let Err(why) = run(&mut venv, INSTALL_MAX)? {
+        return Ok(Err(Unavailable::Program(format!(
+            "{PYTHON} -m venv: {why}"
+        ))));
+    }
+    let mut pip = Command::new(dir.join(PYTHON_IN_VENV));
+    pip.args(["-m", "pip", "install", "--no-input"])
+        .args(["--disable-pip-version-check", "--retries", "1"])
+        .args(["--timeout", "30"])
+        .args(arguments);
+    install(&mut pip, time_max)
+}
+
+/// Whether an environment has every `name==version`.
+fn pins_hold(dir: &Path, pins: &[String]) -> bool {
+    let check = "import sys, importlib.metadata as m\n\
+                 for name, version in (pin.split('==') for pin in sys.argv[1:]):\n    \
+                 assert m.version(name) == version.strip(), name";
+    let mut python = Command::new(dir.join(PYTHON_IN_VENV));
+    python.args(["-c", check]).args(pins);
+    matches!(run(&mut python, RUN_MAX), Ok(Ok(_)))
 }
 
 fn python_works(dir: &Path, package: &str, version: &str) -> bool {
@@ -222,8 +265,8 @@ fn kept_or_made(
 }
 
 /// Runs an installation.
-fn install(command: &mut Command) -> Made<()> {
-    let Err(why) = run(command, INSTALL_MAX)? else {
+fn install(command: &mut Command, time_max: Duration) -> Made<()> {
+    let Err(why) = run(command, time_max)? else {
         return Ok(Ok(()));
     };
     if UNREACHED.iter().any(|words| why.contains(words)) {

@@ -4,13 +4,19 @@
 //! with an asymptotic confidence sequence (Waudby-Smith et al., arXiv
 //! 2103.06476, in the two-sided form with the tuning that GrowthBook uses), so
 //! that looking after every request raises no more false alarms than looking
-//! once. [`drift`] holds two distributions against each other with the
+//! once. [`drift()`] holds two distributions against each other with the
 //! population stability index and the critical value that chance gives it at
 //! the two sample sizes.
+//!
+//! - [`bins`]: how values are cut before they are compared;
+//! - [`drift`](mod@drift): the other measures of drift, by name.
 //!
 //! Always holds: too little evidence is [`ComparisonVerdict::NotEnoughData`] or
 //! [`DriftVerdict::NotEnoughData`], never a good sign; every number in a result
 //! is finite, so that it survives JSON.
+
+pub mod bins;
+pub mod drift;
 
 use crate::metric::{
     Comparison, ComparisonOptions, ComparisonVerdict, Direction, DriftReading, DriftVerdict,
@@ -262,14 +268,23 @@ pub fn psi(bins: &[BinPair]) -> f64 {
 }
 
 /// The value that the index of `bins` bins exceeds by chance in 5 % of quiet
-/// windows: χ²₀.₉₅ with `bins - 1` degrees of freedom, times `1/N + 1/M`.
+/// windows: χ²₀.₉₅ with `bins - 1` degrees of freedom, times `1/N + 1/M`, and a
+/// correction of the next order in the counts. The index is not quite a χ²: with
+/// some five values in a bin its mean is a tenth larger, and without the
+/// correction 10 % of quiet windows of 50 values alarmed.
 pub fn psi_critical(bins: usize, reference_samples: u64, current_samples: u64) -> f64 {
     let freedom = bins.saturating_sub(1).max(1) as f64;
     let quantile = match ChiSquared::new(freedom) {
         Ok(chi_squared) => chi_squared.inverse_cdf(DRIFT_QUIET),
         Err(_) => f64::MAX, // no such distribution; freedom is at least 1
     };
-    quantile * (1.0 / reference_samples as f64 + 1.0 / current_samples as f64)
+    let chance = 1.0 / reference_samples as f64 + 1.0 / current_samples as f64;
+    // What the third and fourth moments of shares around 1/bins add to the mean.
+    let (n, m) = (reference_samples as f64, current_samples as f64);
+    let squares = 1.0 / (n * n) + 1.0 / (m * m);
+    let bins = freedom + 1.0;
+    let correction = bins * bins / (2.0 * freedom) * squares / chance;
+    quantile * chance * (1.0 + correction)
 }
 
 /// Says whether the current values are distributed as the reference's. `bins`
@@ -297,34 +312,9 @@ pub fn drift(bins: &[BinPair]) -> DriftReading {
     reading
 }
 
-/// [`drift`] on values themselves, for those who have them.
+/// [`drift()`] on values themselves, for those who have them.
 pub fn drift_of_values(reference: &[f64], current: &[f64]) -> DriftReading {
-    let side = |is_reference: bool| {
-        move |value: &f64| {
-            let pair = BinPair {
-                reference: is_reference.into(),
-                current: (!is_reference).into(),
-            };
-            (*value, pair)
-        }
-    };
-    let mut values: Vec<(f64, BinPair)> = reference
-        .iter()
-        .map(side(true))
-        .chain(current.iter().map(side(false)))
-        .collect();
-    values.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut cells: Vec<(f64, BinPair)> = Vec::new();
-    for (value, pair) in values {
-        match cells.last_mut() {
-            Some((last, cell)) if last.total_cmp(&value).is_eq() => {
-                cell.reference += pair.reference;
-                cell.current += pair.current;
-            }
-            _ => cells.push((value, pair)),
-        }
-    }
-    drift(&decile_bins(&cells))
+    drift(&decile_bins(&bins::by_value(reference, current)))
 }
 
 #[cfg(test)]
