@@ -8,15 +8,21 @@
 //! population stability index and the critical value that chance gives it at
 //! the two sample sizes.
 //!
+//! - [`argo`]: the analysis of Argo Rollouts, and a strict one;
 //! - [`bins`]: how values are cut before they are compared;
-//! - [`drift`](mod@drift): the other measures of drift, by name.
+//! - [`drift`](mod@drift): the other measures of drift, by name;
+//! - [`online`]: detectors that watch value by value;
+//! - [`rank`]: comparisons by rank, and the judge of Kayenta.
 //!
 //! Always holds: too little evidence is [`ComparisonVerdict::NotEnoughData`] or
 //! [`DriftVerdict::NotEnoughData`], never a good sign; every number in a result
 //! is finite, so that it survives JSON.
 
+pub mod argo;
 pub mod bins;
 pub mod drift;
+pub mod online;
+pub mod rank;
 
 use crate::metric::{
     Comparison, ComparisonOptions, ComparisonVerdict, Direction, DriftReading, DriftVerdict,

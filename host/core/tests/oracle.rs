@@ -11,6 +11,10 @@
 mod calibrate;
 #[path = "oracle/drift.rs"]
 mod drift;
+#[path = "oracle/online.rs"]
+mod online;
+#[path = "oracle/rank.rs"]
+mod rank;
 
 use serde_json::Value;
 use std::path::Path;
