@@ -1,41 +1,34 @@
-//! Statistical verdicts from counts and moments.
+//! Statistical verdicts from counts, moments and scores.
 //!
-//! [`compare_means`] and [`compare_rates`] hold a candidate against a baseline
-//! with an asymptotic confidence sequence (Waudby-Smith et al., arXiv
-//! 2103.06476, in the two-sided form with the tuning that GrowthBook uses), so
-//! that looking after every request raises no more false alarms than looking
-//! once. [`drift()`] holds two distributions against each other with the
-//! population stability index and the critical value that chance gives it at
-//! the two sample sizes.
+//! In reading order: [`compare`] holds a candidate against a baseline and
+//! [`paired`] does where both saw the same requests, on [`sequence`], by which
+//! looking after every request raises no more false alarms than looking once,
+//! and on [`interval`], for one planned look. [`drift()`] holds two
+//! distributions against each other with the population stability index and
+//! the critical value that chance gives it at the two sample sizes; the module
+//! [`drift`](mod@drift) has the other measures, by name, on [`bins`].
+//! [`online`] watches value by value, [`rank`] compares by rank and has the
+//! judge of Kayenta, [`argo`] the analysis of Argo Rollouts and a strict one.
 //!
-//! - [`argo`]: the analysis of Argo Rollouts, and a strict one;
-//! - [`bins`]: how values are cut before they are compared;
-//! - [`drift`](mod@drift): the other measures of drift, by name;
-//! - [`online`]: detectors that watch value by value;
-//! - [`rank`]: comparisons by rank, and the judge of Kayenta.
-//!
-//! Always holds: too little evidence is [`ComparisonVerdict::NotEnoughData`] or
-//! [`DriftVerdict::NotEnoughData`], never a good sign; every number in a result
-//! is finite, so that it survives JSON.
+//! Always holds: too little evidence is `NotEnoughData` or `None`, never a good
+//! sign; every number in a result is finite, so that it survives JSON.
 
 pub mod argo;
 pub mod bins;
+pub mod compare;
 pub mod drift;
+pub mod interval;
 pub mod online;
+pub mod paired;
 pub mod rank;
+pub mod sequence;
 
-use crate::metric::{
-    Comparison, ComparisonOptions, ComparisonVerdict, Direction, DriftReading, DriftVerdict,
-    Moments, Proportion,
-};
+pub use compare::{COMPARED_SAMPLES_MIN, compare_means, compare_rates};
+pub use sequence::{SAMPLES_TUNED, sequence_width};
+
+use crate::metric::{DriftReading, DriftVerdict};
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 
-/// The sample size, both sides together, at which the confidence sequence is
-/// tightest. GrowthBook's default; a canary decides at about this size.
-pub const SAMPLES_TUNED: f64 = 5_000.0;
-/// Fewest samples on each side, whatever the caller asks for: with one there is
-/// no spread.
-pub const COMPARED_SAMPLES_MIN: u64 = 2;
 /// Fewest values on each side of a drift reading: five for each decile, which
 /// is the usual condition for the chi-squared approximation.
 pub const DRIFT_SAMPLES_MIN: u64 = 50;
@@ -46,140 +39,6 @@ pub const DRIFT_BINS: usize = 10;
 const OUTSIDE_MIN: u64 = 5;
 /// Share of quiet windows in which drift is not reported.
 const DRIFT_QUIET: f64 = 0.95;
-
-/// Standard errors by which the two-sided confidence sequence reaches to each
-/// side of an estimate from `samples` values, at `1 - alpha`.
-///
-/// Valid at all sample sizes at once; wider than a fixed-size interval by a
-/// factor of 3.4 at 100 samples and 1.6 at 5,000 (alpha 0.05).
-pub fn sequence_width(samples: u64, alpha: f64) -> f64 {
-    let n = samples as f64;
-    let log = -2.0 * alpha.ln();
-    let rho_squared = (log + log.ln_1p()) / SAMPLES_TUNED;
-    let v = n * rho_squared + 1.0;
-    (2.0 * v * (v.sqrt() / alpha).ln() / (n * rho_squared)).sqrt()
-}
-
-/// Compares two means.
-///
-/// A variance is taken as at least what one more value as far off as the whole
-/// effect would make it: a handful of equal values on both sides does not
-/// prove that values never vary. With real spread this changes nothing.
-pub fn compare_means(
-    candidate: Moments,
-    baseline: Moments,
-    options: &ComparisonOptions,
-) -> Comparison {
-    let effect = candidate.mean - baseline.mean;
-    let squared_error = |side: Moments| {
-        let n = side.samples as f64;
-        (side.stddev * side.stddev).max(effect * effect / n) / n
-    };
-    let sides = Sides {
-        effect,
-        candidate: candidate.samples,
-        baseline: baseline.samples,
-        bound: f64::MAX,
-    };
-    judge(
-        sides,
-        || squared_error(candidate) + squared_error(baseline),
-        options,
-    )
-}
-
-/// Compares two rates.
-///
-/// The effect is the plain difference. The variance comes from counts with half
-/// an event and half a non-event added, so that a side on which nothing has
-/// happened yet is not taken for one on which nothing can happen.
-pub fn compare_rates(
-    candidate: Proportion,
-    baseline: Proportion,
-    options: &ComparisonOptions,
-) -> Comparison {
-    let rate = |side: Proportion| match side.trials {
-        0 => 0.0,
-        trials => side.events.min(trials) as f64 / trials as f64,
-    };
-    let squared_error = |side: Proportion| {
-        let n = side.trials as f64;
-        let p = (side.events.min(side.trials) as f64 + 0.5) / (n + 1.0);
-        p * (1.0 - p) / n
-    };
-    let sides = Sides {
-        effect: rate(candidate) - rate(baseline),
-        candidate: candidate.trials,
-        baseline: baseline.trials,
-        bound: 1.0,
-    };
-    judge(
-        sides,
-        || squared_error(candidate) + squared_error(baseline),
-        options,
-    )
-}
-
-struct Sides {
-    effect: f64,
-    candidate: u64,
-    baseline: u64,
-    /// No effect can be larger.
-    bound: f64,
-}
-
-fn judge(
-    sides: Sides,
-    squared_error: impl FnOnce() -> f64,
-    options: &ComparisonOptions,
-) -> Comparison {
-    let fewest = sides.candidate.min(sides.baseline);
-    let mut comparison = Comparison {
-        verdict: ComparisonVerdict::NotEnoughData,
-        effect: if fewest == 0 { 0.0 } else { sides.effect },
-        low: -sides.bound,
-        high: sides.bound,
-        candidate_samples: sides.candidate,
-        baseline_samples: sides.baseline,
-    };
-    if fewest < COMPARED_SAMPLES_MIN {
-        return comparison;
-    }
-    let samples = sides.candidate.saturating_add(sides.baseline);
-    let half = sequence_width(samples, options.alpha) * squared_error().sqrt();
-    let (low, high) = (sides.effect - half, sides.effect + half);
-    if !low.is_finite() || !high.is_finite() {
-        comparison.effect = 0.0;
-        return comparison;
-    }
-    comparison.low = low.max(-sides.bound);
-    comparison.high = high.min(sides.bound);
-    if fewest >= u64::from(options.samples_min) {
-        comparison.verdict = verdict(sides.effect, low, high, options);
-    }
-    comparison
-}
-
-/// `Better` and `Worse` need an interval that excludes no difference at all;
-/// `Worse` also needs an effect above the margin. `Equivalent` needs the whole
-/// interval within the margin, and yields to `Better`, not to `Worse`: what is
-/// worse by less than anybody minds is equivalent.
-fn verdict(effect: f64, low: f64, high: f64, options: &ComparisonOptions) -> ComparisonVerdict {
-    // Turned so that more is worse.
-    let (effect, low, high) = match options.direction {
-        Direction::LowerIsBetter => (effect, low, high),
-        Direction::HigherIsBetter => (-effect, -high, -low),
-    };
-    if high < 0.0 {
-        ComparisonVerdict::Better
-    } else if low > -options.margin && high < options.margin {
-        ComparisonVerdict::Equivalent
-    } else if low > 0.0 && effect > options.margin {
-        ComparisonVerdict::Worse
-    } else {
-        ComparisonVerdict::NotEnoughData
-    }
-}
 
 /// Counts of the reference and of the current values in one bin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -9,6 +9,8 @@
 
 #[path = "oracle/calibrate.rs"]
 mod calibrate;
+#[path = "oracle/compare.rs"]
+mod compare;
 #[path = "oracle/drift.rs"]
 mod drift;
 #[path = "oracle/online.rs"]

@@ -1,6 +1,9 @@
 //! Published figures, worked cases and seeded simulations.
 
 use super::*;
+use crate::metric::{
+    Comparison, ComparisonOptions, ComparisonVerdict, Direction, Moments, Proportion,
+};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 pub(super) use rand_like::Random;
 
