@@ -127,9 +127,20 @@ fn means_squared_error(candidate: Moments, baseline: Moments) -> f64 {
 }
 
 /// The squared standard error of a difference, from each side's variance and
-/// size.
+/// size: the larger of what both sides' own variances make of it, and what
+/// their common one does.
+///
+/// Of few requests that went well by chance both the mean and the variance are
+/// low, and their own variance alone would take them for a better model. With
+/// one request in ten to a candidate that fails in 5 % as its baseline does,
+/// that was wrongly called `Better` in 7 of 100 rollouts (of latencies with a
+/// long tail, in 12). The other side knows how much these things vary. Of sides
+/// of the same size both figures are the same.
 fn squared_error((variance_a, a): (f64, f64), (variance_b, b): (f64, f64)) -> f64 {
-    variance_a / a + variance_b / b
+    let own = variance_a / a + variance_b / b;
+    let shares = (a / (a + b), b / (a + b));
+    let common = (shares.0 * variance_a + shares.1 * variance_b) * (1.0 / a + 1.0 / b);
+    own.max(common)
 }
 
 /// Compares two rates.

@@ -94,6 +94,37 @@ fn looking_once_is_the_narrowest_and_exactness_the_widest() {
 }
 
 #[test]
+fn each_side_of_an_exact_comparison_has_half_of_alpha() {
+    let (candidate, baseline) = (side(260, 5_000), side(250, 4_000));
+    for question in [Question::Difference, Question::Equivalence] {
+        let method = RateMethod::ExactSequence;
+        let of = compare_rates_by(candidate, baseline, &options(0.0), question, method);
+        let alone = |side| rate_sequence(side, 0.025).expect("trials");
+        assert!((of.low - (alone(candidate).low - alone(baseline).high)).abs() < 1e-12);
+        assert!((of.high - (alone(candidate).high - alone(baseline).low)).abs() < 1e-12);
+    }
+}
+
+#[test]
+fn few_requests_that_went_well_do_not_make_a_better_model() {
+    let verdict = |candidate, baseline| compare_rates(candidate, baseline, &options(0.0)).verdict;
+    // None of 120 failed, where six were to be expected: by chance, once in 500.
+    assert_eq!(verdict(side(0, 120), side(540, 10_800)), NotEnoughData);
+    assert_eq!(verdict(side(0, 1_200), side(540, 10_800)), Better);
+    let of = |samples, mean, stddev| Moments {
+        samples,
+        mean,
+        stddev,
+    };
+    let verdict = |samples| {
+        let (candidate, baseline) = (of(samples, 300.0, 90.0), of(20_000, 400.0, 400.0));
+        compare_means(candidate, baseline, &options(0.0)).verdict
+    };
+    assert_eq!(verdict(60), NotEnoughData);
+    assert_eq!(verdict(600), Better);
+}
+
+#[test]
 fn the_usual_comparison_is_one_of_them() {
     let (candidate, baseline) = (side(80, 1_000), side(50, 900));
     let by = compare_rates_by(
