@@ -3,23 +3,27 @@
 //! In reading order: [`compare`] holds a candidate against a baseline and
 //! [`paired`] does where both saw the same requests, on [`sequence`], by which
 //! looking after every request raises no more false alarms than looking once,
-//! and on [`interval`], for one planned look. [`drift()`] holds two
-//! distributions against each other with the population stability index and
-//! the critical value that chance gives it at the two sample sizes; the module
-//! [`drift`](mod@drift) has the other measures, by name, on [`bins`].
-//! [`online`] watches value by value, [`rank`] compares by rank and has the
-//! judge of Kayenta, [`argo`] the analysis of Argo Rollouts and a strict one.
+//! and on [`interval`], for one planned look. [`performance`] turns labels into
+//! accuracy and its kin, [`calibration`] scores into probabilities.
+//! [`drift()`] holds two distributions against each other with the population
+//! stability index and the critical value that chance gives it at the two
+//! sample sizes; the module [`drift`](mod@drift) has the other measures, by
+//! name, on [`bins`]. [`online`] watches value by value, [`rank`] compares by
+//! rank and has the judge of Kayenta, [`argo`] the analysis of Argo Rollouts
+//! and a strict one.
 //!
 //! Always holds: too little evidence is `NotEnoughData` or `None`, never a good
 //! sign; every number in a result is finite, so that it survives JSON.
 
 pub mod argo;
 pub mod bins;
+pub mod calibration;
 pub mod compare;
 pub mod drift;
 pub mod interval;
 pub mod online;
 pub mod paired;
+pub mod performance;
 pub mod rank;
 pub mod sequence;
 

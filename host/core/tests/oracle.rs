@@ -15,6 +15,8 @@ mod compare;
 mod drift;
 #[path = "oracle/online.rs"]
 mod online;
+#[path = "oracle/performance.rs"]
+mod performance;
 #[path = "oracle/rank.rs"]
 mod rank;
 
