@@ -4,7 +4,8 @@
 //! [`paired`] does where both saw the same requests, on [`sequence`], by which
 //! looking after every request raises no more false alarms than looking once,
 //! and on [`interval`], for one planned look. [`performance`] turns labels into
-//! accuracy and its kin, [`calibration`] scores into probabilities.
+//! accuracy and its kin, [`calibration`] scores into probabilities, and
+//! [`estimated`] those into performance without labels.
 //! [`drift()`] holds two distributions against each other with the population
 //! stability index and the critical value that chance gives it at the two
 //! sample sizes; the module [`drift`](mod@drift) has the other measures, by
@@ -20,6 +21,7 @@ pub mod bins;
 pub mod calibration;
 pub mod compare;
 pub mod drift;
+pub mod estimated;
 pub mod interval;
 pub mod online;
 pub mod paired;
