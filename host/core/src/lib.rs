@@ -20,7 +20,8 @@
 //! - [`plan_run`]: a plan's execution: retries, backoff, deadline, races;
 //! - [`evidence`]: the store behind metric queries, on [`window`], [`sketch`]
 //!   and [`stats`];
-//! - [`calibrate`]: from labelled history to a threshold with a guarantee.
+//! - [`calibrate`]: from labelled history to a threshold with a guarantee;
+//! - [`slo`]: objectives, and alerts on how fast their error budget is spent.
 
 pub mod breaker;
 pub mod budget;
@@ -34,6 +35,7 @@ pub mod plan;
 pub mod plan_run;
 pub mod rollout;
 pub mod sketch;
+pub mod slo;
 pub mod split;
 pub mod stats;
 pub mod text;
