@@ -157,7 +157,10 @@ pub(crate) async fn run(options: Options, inside: &Inside) -> Fallible<Report> {
     report.check(
         "traffic is back",
         back.is_some_and(|back| back <= BACK_MAX),
-        format!("{back:.1?} after the outage, at most {BACK_MAX:?}"),
+        match back {
+            Some(back) => format!("{back:.1?} after the outage, at most {BACK_MAX:?}"),
+            None => "not within the run".to_owned(),
+        },
     );
     let settled = end + back.unwrap_or(AFTER) + UNDER_WAY;
     let elsewhere = seen
