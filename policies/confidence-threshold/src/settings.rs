@@ -1,6 +1,7 @@
 //! What operators write. The doc comments become the settings' schema.
 
-use backstop_sdk::{Problems, settings};
+use backstop_sdk::{Part, Problems, Shaped, settings};
+use serde::de::{Deserialize, Deserializer, IgnoredAny};
 use std::collections::BTreeMap;
 
 /// Settings of `confidence-threshold`.
@@ -70,10 +71,25 @@ pub struct Settings {
     pub provenance: Option<Provenance>,
 }
 
-/// How lines were found in a history.
+/// How lines were found in a history. The host holds it against the schema of
+/// [`Found`]; the policy reads nothing of it, so that its component stays small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Provenance;
+
+impl<'de> Deserialize<'de> for Provenance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Provenance)
+    }
+}
+
+impl Shaped for Provenance {
+    const KEYWORDS: &'static [Part] = Found::KEYWORDS;
+}
+
+/// What stands in a [`Provenance`].
 #[settings]
 #[derive(Debug, Clone, PartialEq)]
-pub struct Provenance {
+pub struct Found {
     /// Name of the history.
     #[setting(default, max_len = 1024)]
     pub data: String,
