@@ -18,7 +18,9 @@ use wasmtime::{Engine, Store, Trap};
 
 /// The guest; see `guest.wat` beside this file.
 const GUEST: &[u8] = include_bytes!("guest.wasm");
-/// Deadline of each test.
+/// Deadline of the tests of deadlines. The others have as long as they may
+/// take: a busy machine must not stop by the clock what another limit is to
+/// stop.
 const DEADLINE: Duration = Duration::from_millis(10);
 /// A guest that still runs after this was not stopped. Far above the deadline,
 /// because a busy machine is no broken limit.
@@ -61,6 +63,7 @@ struct Trial {
     export: &'static str,
     path: Path,
     fuel: u64,
+    deadline: Duration,
     limit: &'static str,
     stopped: fn(&wasmtime::Error) -> bool,
 }
@@ -71,12 +74,17 @@ async fn all(engine: &Engine) -> Result<(), String> {
         export,
         path: Path::Synchronous,
         fuel,
+        deadline: PATIENCE,
         limit,
         stopped,
     };
+    let timed = |export, limit| Trial {
+        deadline: DEADLINE,
+        ..trial(export, FUEL_ENOUGH, limit, over_time)
+    };
     for path in [Path::Synchronous, Path::Waiting] {
         for trial in [
-            trial("loop", FUEL_ENOUGH, "the deadline", over_time),
+            timed("loop", "the deadline"),
             trial("loop", FUEL_LITTLE, "fuel", |error| {
                 trapped(error, Trap::OutOfFuel)
             }),
@@ -93,12 +101,7 @@ async fn all(engine: &Engine) -> Result<(), String> {
             test.expect(Trial { path, ..trial }).await?;
         }
     }
-    let sleep = trial(
-        "sleep",
-        FUEL_ENOUGH,
-        "the deadline on host calls",
-        over_time,
-    );
+    let sleep = timed("sleep", "the deadline on host calls");
     let path = Path::Waiting;
     test.expect(Trial { path, ..sleep }).await
 }
@@ -166,7 +169,7 @@ impl<'a> Test<'a> {
         let state = RunState::new("self-test".into(), grants, self.services.clone(), &limits);
         let mut store = Store::new(self.engine, state);
         store.limiter(|state| state);
-        run::arm(&mut store, trial.path.into(), DEADLINE, trial.fuel)?;
+        run::arm(&mut store, trial.path.into(), trial.deadline, trial.fuel)?;
 
         let mut linker = Linker::new(self.engine);
         match trial.path {
@@ -188,7 +191,7 @@ impl<'a> Test<'a> {
                     .await?;
                 let function = instance.get_typed_func::<(), ()>(&mut store, trial.export)?;
                 let called = function.call_async(&mut store, ());
-                let called = tokio::time::timeout(DEADLINE, called).await;
+                let called = tokio::time::timeout(trial.deadline, called).await;
                 called.unwrap_or_else(|_| Err(Trap::Interrupt.into()))
             }
         }
@@ -233,6 +236,7 @@ mod tests {
             export: "loop",
             path: Path::Synchronous,
             fuel: FUEL_LITTLE,
+            deadline: DEADLINE,
             limit: "the deadline",
             stopped: over_time,
         }));
