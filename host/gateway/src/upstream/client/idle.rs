@@ -41,9 +41,11 @@ impl<C> Default for Idle<C> {
 impl<C> Idle<C> {
     /// The connection that was used last, unless it has been idle too long.
     pub(super) fn take(&mut self, now: Instant) -> Option<C> {
-        let (connection, since) = self.kept.pop_back()?;
-        // Whatever is left is older still, and goes with the next sweep.
-        (now.duration_since(since) < IDLE_FOR_MAX).then_some(connection)
+        let (_, since) = self.kept.back()?;
+        // What is too old goes with the next sweep, and all that is older.
+        let is_fresh = now.duration_since(*since) < IDLE_FOR_MAX;
+        let (connection, _) = is_fresh.then(|| self.kept.pop_back())??;
+        Some(connection)
     }
 
     /// Keeps a connection that was just used; returns those that go for it.
