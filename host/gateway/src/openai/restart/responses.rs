@@ -96,6 +96,7 @@ impl Joined {
                 self.note(&data);
             }
         }
+        self.keep_within_bounds();
     }
 
     /// True when an answer that takes the place of what has passed reads well
@@ -136,12 +137,24 @@ impl Joined {
 
     /// `piece`, whole events of another response, as events of this one.
     pub fn adopt(&mut self, piece: &[u8]) -> Bytes {
-        self.adopt_unless(piece, |kind| {
+        let adopted = self.adopt_unless(piece, |kind| {
             matches!(
                 kind,
                 "response.created" | "response.queued" | "response.in_progress"
             )
-        })
+        });
+        self.keep_within_bounds();
+        adopted
+    }
+
+    /// Lets go of what only a restart would need where there can be none:
+    /// what the answers before had is still listed at the end.
+    fn keep_within_bounds(&mut self) {
+        self.strange |= self.kept_bytes > KEPT_BYTES_MAX;
+        if self.strange {
+            self.open = None;
+            self.items.truncate(self.offset);
+        }
     }
 
     fn adopt_unless(&mut self, piece: &[u8], left_out: impl Fn(&str) -> bool) -> Bytes {
@@ -210,6 +223,9 @@ impl Joined {
 
     /// Keeps what is needed to close the response after this event.
     fn note(&mut self, data: &Map<String, Value>) {
+        if self.strange {
+            return;
+        }
         let index = data.get("output_index").and_then(Value::as_u64);
         let is_next = index.is_none_or(|index| index == self.items.len() as u64);
         match kind(data) {
@@ -233,18 +249,14 @@ impl Joined {
                 self.keep_if_done(data);
             }
             kind => {
-                let known = self.open.as_mut().is_some_and(|open| open.note(kind, data));
-                if let ("response.output_text.delta", Some(Value::String(delta))) =
-                    (kind, data.get("delta"))
-                {
-                    self.kept_bytes += delta.len();
-                }
+                let kept = self.open.as_mut().and_then(|open| open.note(kind, data));
+                self.kept_bytes += kept.unwrap_or(0);
                 // Something of an item that was not begun, or is not known.
                 let adds = index.is_some() || kind.ends_with(".delta");
-                self.strange |= adds && !known;
+                self.strange |= adds && kept.is_none();
             }
         }
-        self.strange |= !is_next || self.kept_bytes > KEPT_BYTES_MAX;
+        self.strange |= !is_next;
     }
 
     /// Keeps the item that this event says is done.
@@ -258,7 +270,7 @@ impl Joined {
         };
         let kind = item.get("type").and_then(Value::as_str);
         self.strange |= !matches!(kind, Some("message" | "reasoning"));
-        self.kept_bytes += item.to_string().len();
+        self.kept_bytes += size_bytes(item);
         self.items.push(item.clone());
     }
 }
@@ -270,47 +282,54 @@ impl Open {
         text(&self.item, "type") == "message"
     }
 
-    /// Notes an event of this item; false for one that is not known.
-    fn note(&mut self, kind: &str, data: &Map<String, Value>) -> bool {
+    /// Notes an event of this item, and says how many bytes are kept of it;
+    /// none for one that is not known.
+    fn note(&mut self, kind: &str, data: &Map<String, Value>) -> Option<usize> {
         if text(&self.item, "type") == "reasoning" {
-            return kind.starts_with("response.reasoning");
+            return kind.starts_with("response.reasoning").then_some(0);
         }
         match (kind, &mut self.part) {
             ("response.content_part.added", None) => {
                 let value = object(data, "part");
                 let is_text = text(&value, "type") == "output_text";
+                let text = text(&value, "text").to_owned();
+                let kept = text.len();
                 self.part = Some(Part {
-                    text: text(&value, "text").to_owned(),
+                    text,
                     logprobs: Vec::new(),
                     told: false,
                     value,
                 });
-                is_text
+                is_text.then_some(kept)
             }
             ("response.output_text.delta", Some(part)) => {
-                part.text.push_str(text(data, "delta"));
+                let delta = text(data, "delta");
+                part.text.push_str(delta);
+                let mut kept = delta.len();
                 if let Some(Value::Array(logprobs)) = data.get("logprobs") {
+                    kept += logprobs.iter().map(size_bytes).sum::<usize>();
                     part.logprobs.extend(logprobs.iter().cloned());
                 }
-                true
+                Some(kept)
             }
             ("response.output_text.annotation.added", Some(part)) => {
                 let annotations = part.value.entry("annotations").or_insert_with(|| json!([]));
-                if let (Value::Array(all), Some(one)) = (annotations, data.get("annotation")) {
-                    all.push(one.clone());
-                }
-                true
+                let (Value::Array(all), Some(one)) = (annotations, data.get("annotation")) else {
+                    return Some(0);
+                };
+                all.push(one.clone());
+                Some(size_bytes(one))
             }
             ("response.output_text.done", Some(part)) => {
                 part.told = true;
-                true
+                Some(0)
             }
             ("response.content_part.done", Some(_)) => {
                 self.part = None;
                 self.parts.extend(data.get("part").cloned());
-                true
+                Some(0)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -370,6 +389,11 @@ fn kind(data: &Map<String, Value>) -> &str {
 /// The text under `key`; empty where there is none.
 fn text<'a>(data: &'a Map<String, Value>, key: &str) -> &'a str {
     data.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What a value weighs, as it is written.
+fn size_bytes(value: &Value) -> usize {
+    value.to_string().len()
 }
 
 /// The object under `key`; empty where there is none.

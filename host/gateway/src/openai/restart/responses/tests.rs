@@ -209,6 +209,16 @@ fn only_text_starts_again() {
     joined.seen(&event(&delta));
     joined.seen(&event(&delta));
     assert!(!joined.can_restart());
+    // Beyond it nothing is kept any more, and probabilities count.
+    assert!(joined.open.is_none());
+    let kept = joined.kept_bytes;
+    joined.seen(&event(&delta));
+    assert_eq!(joined.kept_bytes, kept);
+    let mut joined = Joined::of(&begin(&answer("one", &["a"]), 3)).unwrap();
+    let likely = json!({"type": "response.output_text.delta", "output_index": 0, "delta": "b",
+                        "logprobs": [{"token": "b".repeat(KEPT_BYTES_MAX), "logprob": -0.1}]});
+    joined.seen(&event(&likely));
+    assert!(!joined.can_restart());
 }
 
 #[test]
