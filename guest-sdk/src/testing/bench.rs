@@ -352,16 +352,9 @@ impl<P> Bench<P> {
         baseline: &str,
         value: Measured,
     ) -> &mut Self {
-        self.world.readings.push(Reading {
-            metric: metric.to_owned(),
-            subjects: vec![
-                world::subject_key(&subject),
-                world::evidence::baseline_key(baseline),
-            ],
-            window_s: None,
-            value,
-        });
-        self
+        let baseline = world::evidence::baseline_key(baseline);
+        let keys = vec![world::subject_key(&subject), baseline];
+        self.script(metric, keys, None, value)
     }
 
     /// Every query of this metric fails, whatever else is scripted before.
@@ -376,9 +369,20 @@ impl<P> Bench<P> {
         window_s: Option<u32>,
         value: Measured,
     ) -> &mut Self {
+        let keys = subjects.iter().map(world::subject_key).collect();
+        self.script(metric, keys, window_s, value)
+    }
+
+    fn script(
+        &mut self,
+        metric: &str,
+        subjects: Vec<String>,
+        window_s: Option<u32>,
+        value: Measured,
+    ) -> &mut Self {
         self.world.readings.push(Reading {
             metric: metric.to_owned(),
-            subjects: subjects.iter().map(world::subject_key).collect(),
+            subjects,
             window_s,
             value,
         });
