@@ -18,6 +18,8 @@ from mapie.risk_control.methods import (
 )
 from scipy.stats import beta, binom
 
+from kit import Draws
+
 
 def bounds():
     for errors, trials, delta, rate in [
@@ -67,13 +69,7 @@ QUESTIONS = [(0.05, 0.05), (0.03, 0.1), (0.1, 0.01)]
 
 def history(rows, seed, steps, wrong):
     chance = eval("lambda score: " + wrong)
-    x = seed
-
-    def draw():
-        nonlocal x
-        x = (1103515245 * x + 12345) % (1 << 31)
-        return (x >> 8) / (1 << 23)
-
+    draw = Draws(seed)
     found = []
     for _ in range(rows):
         score = 0.5 + math.floor(draw() * steps) / steps / 2

@@ -5,8 +5,6 @@ confseq's package needs Boost to build, so its beta-binomial mixture is derived
 here again, in its own parametrisation (g, h, r, v, s), on scipy.
 """
 
-import importlib.metadata
-import json
 import math
 
 import numpy as np
@@ -18,6 +16,8 @@ from statsmodels.stats.proportion import (
     tost_proportions_2indep,
 )
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+from kit import emit
 
 RATES = [
     ((8, 100), (5, 100)),
@@ -184,19 +184,14 @@ def sequences():
 
 def main():
     packages = ("numpy", "scipy", "statsmodels")
-    print(
-        json.dumps(
-            {
-                "packages": {name: importlib.metadata.version(name) for name in packages},
-                "cases": {
-                    "rates": list(rates()),
-                    "means": list(means()),
-                    "pairs": list(pairs()),
-                    "sequences": sequences(),
-                },
-            },
-            indent=1,
-        )
+    emit(
+        packages,
+        {
+            "rates": list(rates()),
+            "means": list(means()),
+            "pairs": list(pairs()),
+            "sequences": sequences(),
+        },
     )
 
 

@@ -8,9 +8,7 @@ the rows.
 """
 
 import contextlib
-import importlib.metadata
 import io
-import json
 import logging
 import os
 import warnings
@@ -21,14 +19,7 @@ import nannyml
 import numpy as np
 import pandas as pd
 
-
-class Draws:
-    def __init__(self, seed):
-        self.state = seed
-
-    def __call__(self):
-        self.state = (1_103_515_245 * self.state + 12_345) % (1 << 31)
-        return (self.state >> 8) / (1 << 23)
+from kit import Draws, emit
 
 
 METRICS = ["accuracy", "precision", "recall", "f1", "roc_auc"]
@@ -166,8 +157,7 @@ def main():
     packages = ("numpy", "pandas", "scikit-learn", "nannyml")
     with contextlib.redirect_stdout(io.StringIO()):
         found = {"binary": list(binary()), "classes": classes()}
-    versions = {name: importlib.metadata.version(name) for name in packages}
-    print(json.dumps({"packages": versions, "cases": found}, indent=1))
+    emit(packages, found)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,17 @@ def made(seed, n, shape, scale=1.0, shift=0.0):
     return {"seed": seed, "n": n, "shape": shape, "scale": scale, "shift": shift}
 
 
+class Draws:
+    """The draws of histories, made as `Draws` in host/core/tests/oracle.rs does."""
+
+    def __init__(self, seed):
+        self.state = seed
+
+    def __call__(self):
+        self.state = (1_103_515_245 * self.state + 12_345) % (1 << 31)
+        return (self.state >> 8) / (1 << 23)
+
+
 def plain(value):
     """As JSON can hold it: what is not finite becomes null."""
     if isinstance(value, dict):

@@ -5,8 +5,6 @@ Rows are derived from a linear congruential generator, in operations whose resul
 IEEE 754 fixes, so that the test in Rust makes the same ones.
 """
 
-import importlib.metadata
-import json
 import warnings
 
 import numpy as np
@@ -29,15 +27,7 @@ from sklearn.metrics import (
 )
 from statsmodels.stats.proportion import proportion_confint
 
-
-class Draws:
-    def __init__(self, seed):
-        self.state = seed
-
-    def __call__(self):
-        self.state = (1_103_515_245 * self.state + 12_345) % (1 << 31)
-        return (self.state >> 8) / (1 << 23)
-
+from kit import Draws, emit
 
 # Name, rows, seed, steps of the score, and how likely the answer is positive.
 HISTORIES = [
@@ -208,18 +198,13 @@ def isotonic():
 
 def main():
     packages = ("numpy", "scikit-learn", "statsmodels", "nannyml")
-    print(
-        json.dumps(
-            {
-                "packages": {name: importlib.metadata.version(name) for name in packages},
-                "cases": {
-                    "binary": list(binary()),
-                    "classes": list(classes()),
-                    "isotonic": list(isotonic()),
-                },
-            },
-            indent=1,
-        )
+    emit(
+        packages,
+        {
+            "binary": list(binary()),
+            "classes": list(classes()),
+            "isotonic": list(isotonic()),
+        },
     )
 
 

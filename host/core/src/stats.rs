@@ -17,6 +17,7 @@
 //! sign; every number in a result is finite, so that it survives JSON.
 
 pub mod argo;
+pub mod binomial;
 pub mod bins;
 pub mod calibration;
 pub mod compare;

@@ -86,3 +86,21 @@ fn series(spec: &Value) -> Vec<f64> {
         })
         .collect()
 }
+
+/// Holds a number to the oracle's, up to `off_max`.
+#[track_caller]
+fn near(found: f64, expected: &Value, off_max: f64, what: &str) {
+    let expected = expected.as_f64().unwrap();
+    let off = (found - expected).abs();
+    assert!(off <= off_max, "{what}: {found}, expected {expected}");
+}
+
+/// The draws of histories, made as `Draws` in `tests/oracles/kit.py` does.
+struct Draws(u64);
+
+impl Draws {
+    fn next(&mut self) -> f64 {
+        self.0 = (1_103_515_245 * self.0 + 12_345) % (1 << 31);
+        (self.0 >> 8) as f64 / f64::from(1 << 23)
+    }
+}

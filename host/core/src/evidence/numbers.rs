@@ -37,7 +37,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    fn add(&mut self, value: f64) {
+    pub(super) fn add(&mut self, value: f64) {
         self.count += 1;
         let off = value - self.mean;
         self.mean += off / self.count as f64;

@@ -8,6 +8,7 @@
 //! another; that is `Invalid` and says so.
 
 use super::labelled::LabelledBin;
+use super::numbers::Spread;
 use super::query::{check_comparison, last_s};
 use super::series::paired;
 use super::{Evidence, MetricKind, SubjectRef};
@@ -53,20 +54,13 @@ impl Reference {
     /// file. What is not finite is left out.
     pub fn of_values(values: impl IntoIterator<Item = f64>) -> Reference {
         let mut bins: BTreeMap<sketch::Key, u64> = BTreeMap::new();
-        let mut moments = Moments::default();
-        let mut squares = 0.0;
+        let mut spread = Spread::default();
         for value in values.into_iter().filter(|value| value.is_finite()) {
             *bins.entry(sketch::key(value)).or_default() += 1;
-            moments.samples += 1;
-            let off = value - moments.mean;
-            moments.mean += off / moments.samples as f64;
-            squares += off * (value - moments.mean);
-        }
-        if moments.samples > 1 {
-            moments.stddev = (squares / (moments.samples - 1) as f64).sqrt();
+            spread.add(value);
         }
         Reference::Value {
-            moments,
+            moments: spread.moments(),
             bins: bins.into_iter().collect(),
         }
     }

@@ -358,4 +358,4 @@ fn verdict(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

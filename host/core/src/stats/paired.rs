@@ -12,12 +12,12 @@
 //! Always holds: without discordant pairs nothing is worse and nothing better,
 //! and few pairs are `NotEnoughData`, not equivalent.
 
+use super::binomial::{binomial_cdf, binomial_pmf};
 use super::compare::{Question, Sides, sequence};
 use super::interval::{Interval, two_sided_normal};
 use super::sequence::rate_log_e_value;
 use crate::metric::{Comparison, ComparisonOptions, Proportion};
 use serde::{Deserialize, Serialize};
-use statrs::function::gamma::ln_gamma;
 
 /// Requests that both models answered, by who had the event (an error, a
 /// correct answer: whatever is counted).
@@ -136,18 +136,8 @@ pub fn mcnemar(pairs: Pairs) -> Option<Mcnemar> {
     if discordant == 0 {
         return None;
     }
-    let n = discordant as f64;
-    let choose = |k: f64| ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0);
-    let point = (choose(fewer as f64) - n * std::f64::consts::LN_2).exp();
-    // From the largest term down: at most half of the pairs, so they shrink.
-    let (mut tail, mut term) = (0.0, point);
-    for k in (0..=fewer).rev() {
-        tail += term;
-        term *= k as f64 / (n - k as f64 + 1.0);
-        if term < tail * f64::EPSILON {
-            break;
-        }
-    }
+    let tail = binomial_cdf(fewer, discordant, 0.5);
+    let point = binomial_pmf(fewer, discordant, 0.5);
     Some(Mcnemar {
         exact: (2.0 * tail).min(1.0),
         mid_p: (2.0 * tail - point).min(1.0),

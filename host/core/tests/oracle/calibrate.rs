@@ -1,10 +1,12 @@
 //! Bounds against scipy and mapie; thresholds against an implementation in
 //! Python on top of both (`tests/oracles/calibrate.py`).
 
-use backstop_core::calibrate::bound::{binomial_cdf, hoeffding_bentkus_p};
+use crate::Draws;
+use backstop_core::calibrate::bound::hoeffding_bentkus_p;
 use backstop_core::calibrate::{
     Answer, Bound, Curve, Margin, Method, Question, Row, Scores, Why, choose,
 };
+use backstop_core::stats::binomial::binomial_cdf;
 use serde_json::Value;
 
 fn oracle() -> Value {
@@ -53,16 +55,12 @@ fn history(case: &Value) -> Curve {
         "tiny" => |_| 0.0,
         other => panic!("no history `{other}`"),
     };
-    let mut state = case["seed"].as_u64().unwrap();
-    let mut draw = || {
-        state = (1_103_515_245 * state + 12_345) % (1 << 31);
-        (state >> 8) as f64 / f64::from(1 << 23)
-    };
+    let mut draws = Draws(case["seed"].as_u64().unwrap());
     let steps = case["steps"].as_f64().unwrap();
     let mut scores = Scores::default();
     for _ in 0..case["rows"].as_u64().unwrap() {
-        let score = 0.5 + (draw() * steps).floor() / steps / 2.0;
-        let correct = draw() >= wrong(score);
+        let score = 0.5 + (draws.next() * steps).floor() / steps / 2.0;
+        let correct = draws.next() >= wrong(score);
         scores.add(score, Row::new(correct)).unwrap();
     }
     scores.curve()

@@ -1,6 +1,7 @@
 //! Comparisons against statsmodels and scipy, and confidence sequences against
 //! a derivation on scipy (`tests/oracles/compare.py`).
 
+use crate::cases;
 use backstop_core::metric::{
     Comparison, ComparisonOptions, ComparisonVerdict, Direction, Moments, Proportion,
 };
@@ -13,11 +14,6 @@ use backstop_core::stats::sequence::{
     Alternative, evidence, one_sided_sequence_width, rate_sequence, sequence_width,
 };
 use serde_json::Value;
-
-fn oracle() -> Value {
-    let file: Value = serde_json::from_str(include_str!("compare.json")).unwrap();
-    file["cases"].clone()
-}
 
 /// Equal to `digits` significant digits, or both below 10^-15.
 fn close(found: f64, expected: &Value, digits: i32, what: &str) {
@@ -82,7 +78,7 @@ fn equivalence(expected: &Value, compare: impl Fn(&ComparisonOptions) -> Compari
 #[test]
 fn comparisons_of_rates_are_those_of_statsmodels() {
     let mut equivalent = 0;
-    for case in oracle()["rates"].as_array().unwrap() {
+    for case in cases("compare")["rates"].as_array().unwrap() {
         let (candidate, baseline) = (
             proportion(&case["candidate"]),
             proportion(&case["baseline"]),
@@ -118,7 +114,7 @@ fn comparisons_of_rates_are_those_of_statsmodels() {
 #[test]
 fn comparisons_of_means_are_those_of_statsmodels() {
     let mut equivalent = 0;
-    for case in oracle()["means"].as_array().unwrap() {
+    for case in cases("compare")["means"].as_array().unwrap() {
         let side = |of: &Value| Moments {
             samples: of[0].as_u64().unwrap(),
             mean: of[1].as_f64().unwrap(),
@@ -139,7 +135,7 @@ fn comparisons_of_means_are_those_of_statsmodels() {
 
 #[test]
 fn comparisons_of_pairs_are_those_of_statsmodels_and_numpy() {
-    for case in oracle()["pairs"].as_array().unwrap() {
+    for case in cases("compare")["pairs"].as_array().unwrap() {
         let count = |at: usize| case["pairs"][at].as_u64().unwrap();
         let pairs = Pairs {
             both: count(0),
@@ -164,7 +160,7 @@ fn comparisons_of_pairs_are_those_of_statsmodels_and_numpy() {
 
 #[test]
 fn sequences_are_as_derived() {
-    let oracle = oracle();
+    let oracle = cases("compare");
     for case in oracle["sequences"]["widths"].as_array().unwrap() {
         let samples = case["samples"].as_u64().unwrap();
         let alpha = case["alpha"].as_f64().unwrap();

@@ -1,5 +1,6 @@
 //! Estimates without labels against nannyml (`tests/oracles/estimated.py`).
 
+use crate::{Draws, cases, near};
 use backstop_core::stats::calibration::Calibrator;
 use backstop_core::stats::estimated::classes::{ClassAnswer, ClassEstimator, LabelledClassAnswer};
 use backstop_core::stats::estimated::{
@@ -7,26 +8,6 @@ use backstop_core::stats::estimated::{
 };
 use serde_json::Value;
 use std::collections::HashSet;
-
-fn oracle() -> Value {
-    let file: Value = serde_json::from_str(include_str!("estimated.json")).unwrap();
-    file["cases"].clone()
-}
-
-fn close(found: f64, expected: &Value, off_max: f64, what: &str) {
-    let expected = expected.as_f64().unwrap();
-    let off = (found - expected).abs();
-    assert!(off <= off_max, "{what}: {found}, expected {expected}");
-}
-
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> f64 {
-        self.0 = (1_103_515_245 * self.0 + 12_345) % (1 << 31);
-        (self.0 >> 8) as f64 / f64::from(1 << 23)
-    }
-}
 
 fn rows(count: usize, seed: u64, truth: &str, narrow: f64) -> Vec<LabelledAnswer> {
     let truth: fn(f64) -> f64 = match truth {
@@ -52,11 +33,11 @@ fn rows(count: usize, seed: u64, truth: &str, narrow: f64) -> Vec<LabelledAnswer
 type Off = (f64, f64);
 
 fn holds(found: &Estimated, expected: &Value, (value, error): Off, what: &str) {
-    close(found.value.unwrap(), &expected["value"], value, what);
+    near(found.value.unwrap(), &expected["value"], value, what);
     let sampling = found.sampling_error.unwrap();
-    close(sampling, &expected["sampling_error"], error, what);
-    close(found.threshold_low, &expected["threshold_low"], 1e-12, what);
-    close(
+    near(sampling, &expected["sampling_error"], error, what);
+    near(found.threshold_low, &expected["threshold_low"], 1e-12, what);
+    near(
         found.threshold_high,
         &expected["threshold_high"],
         1e-12,
@@ -82,7 +63,7 @@ fn of_area(history: &[LabelledAnswer]) -> Off {
 #[test]
 fn estimates_are_those_of_nannyml() {
     let (mut compared, mut alarmed) = (0, 0);
-    for case in oracle()["binary"].as_array().unwrap() {
+    for case in cases("estimated")["binary"].as_array().unwrap() {
         let count = |name: &str| case[name].as_u64().unwrap();
         let truth = case["truth"].as_str().unwrap();
         let chunk_rows = count("chunk_rows") as usize;
@@ -109,8 +90,8 @@ fn estimates_are_those_of_nannyml() {
                 let expected = &window["metrics"][name];
                 holds(&found, expected, off, &format!("{truth} {seed} {name}"));
                 let off = off.0 + 3.0 * off.1;
-                close(found.low.unwrap(), &expected["low"], off, "low");
-                close(found.high.unwrap(), &expected["high"], off, "high");
+                near(found.low.unwrap(), &expected["low"], off, "low");
+                near(found.high.unwrap(), &expected["high"], off, "high");
                 compared += 1;
                 alarmed += u32::from(found.verdict == EstimateVerdict::Below);
             }
@@ -150,7 +131,7 @@ fn class_rows(count: usize, seed: u64, sharp: f64) -> Vec<LabelledClassAnswer> {
 
 #[test]
 fn estimates_over_classes_are_those_of_nannyml() {
-    let case = &oracle()["classes"];
+    let case = &cases("estimated")["classes"];
     let count = |name: &str| case[name].as_u64().unwrap() as usize;
     let history = class_rows(count("rows"), count("seed") as u64, 1.0);
     let estimator = ClassEstimator::fit(&history, 3, count("chunk_rows")).unwrap();

@@ -1,6 +1,7 @@
 //! Performance and calibration against scikit-learn, statsmodels and nannyml
 //! (`tests/oracles/performance.py`).
 
+use crate::{Draws, cases, near};
 use backstop_core::metric::Proportion;
 use backstop_core::stats::calibration::{Calibrator, Isotonic, Point};
 use backstop_core::stats::interval::wilson;
@@ -9,27 +10,6 @@ use backstop_core::stats::performance::ranking::{auc, binned_auc};
 use backstop_core::stats::performance::reliability::{Binning, brier, expected_calibration_error};
 use backstop_core::stats::performance::{Confusion, score};
 use serde_json::Value;
-
-fn oracle() -> Value {
-    let file: Value = serde_json::from_str(include_str!("performance.json")).unwrap();
-    file["cases"].clone()
-}
-
-fn close(found: f64, expected: &Value, off_max: f64, what: &str) {
-    let expected = expected.as_f64().unwrap();
-    let off = (found - expected).abs();
-    assert!(off <= off_max, "{what}: {found}, expected {expected}");
-}
-
-/// The generator of the scripts.
-struct Draws(u64);
-
-impl Draws {
-    fn next(&mut self) -> f64 {
-        self.0 = (1_103_515_245 * self.0 + 12_345) % (1 << 31);
-        (self.0 >> 8) as f64 / f64::from(1 << 23)
-    }
-}
 
 /// The rows of a history: the same operations in the same order.
 fn history(case: &Value) -> Vec<(f64, bool)> {
@@ -57,7 +37,7 @@ fn history(case: &Value) -> Vec<(f64, bool)> {
 
 #[test]
 fn figures_of_two_kinds_are_those_of_scikit_learn() {
-    for case in oracle()["binary"].as_array().unwrap() {
+    for case in cases("performance")["binary"].as_array().unwrap() {
         let rows = history(case);
         let name = case["history"].as_str().unwrap();
         let positives = rows.iter().filter(|(_, positive)| *positive).count() as u64;
@@ -72,32 +52,32 @@ fn figures_of_two_kinds_are_those_of_scikit_learn() {
             ("recall", confusion.recall()),
             ("specificity", confusion.specificity()),
         ] {
-            close(score(proportion).unwrap().value, &case[what], 1e-14, what);
+            near(score(proportion).unwrap().value, &case[what], 1e-14, what);
         }
         let f1 = confusion.f1().unwrap();
-        close(f1.value, &case["f1"], 1e-14, "F1");
-        close(f1.standard_error, &case["f1_error"], 1e-13, "its error");
+        near(f1.value, &case["f1"], 1e-14, "F1");
+        near(f1.standard_error, &case["f1_error"], 1e-13, "its error");
         let interval = wilson(confusion.recall(), 0.05).unwrap();
-        close(interval.low, &case["recall_wilson"][0], 1e-13, "Wilson");
-        close(interval.high, &case["recall_wilson"][1], 1e-13, "Wilson");
+        near(interval.low, &case["recall_wilson"][0], 1e-13, "Wilson");
+        near(interval.high, &case["recall_wilson"][1], 1e-13, "Wilson");
     }
 }
 
 #[test]
 fn figures_of_scores_are_those_of_scikit_learn_and_nannyml() {
-    for case in oracle()["binary"].as_array().unwrap() {
+    for case in cases("performance")["binary"].as_array().unwrap() {
         let rows = history(case);
         let area = auc(&rows).unwrap();
-        close(area.score.value, &case["auc"], 1e-13, "AUC");
-        close(
+        near(area.score.value, &case["auc"], 1e-13, "AUC");
+        near(
             area.score.standard_error,
             &case["auc_error"],
             1e-13,
             "DeLong",
         );
         let brier = brier(&rows).unwrap();
-        close(brier.value, &case["brier"], 1e-13, "Brier");
-        close(
+        near(brier.value, &case["brier"], 1e-13, "Brier");
+        near(
             brier.standard_error,
             &case["brier_error"],
             1e-13,
@@ -110,7 +90,7 @@ fn figures_of_scores_are_those_of_scikit_learn_and_nannyml() {
             for (bins, expected) in case[key].as_object().into_iter().flatten() {
                 let binning = binning(bins.parse().unwrap());
                 let error = expected_calibration_error(&rows, binning).unwrap();
-                close(error.value, expected, 1e-12, &format!("{key} {bins}"));
+                near(error.value, expected, 1e-12, &format!("{key} {bins}"));
             }
         }
         // From bins: within what it says.
@@ -122,7 +102,7 @@ fn figures_of_scores_are_those_of_scikit_learn_and_nannyml() {
                 bin.events += u64::from(*positive);
             }
             let binned = binned_auc(&counts).unwrap();
-            close(
+            near(
                 binned.value,
                 &case["auc"],
                 binned.error_max + 1e-12,
@@ -135,16 +115,16 @@ fn figures_of_scores_are_those_of_scikit_learn_and_nannyml() {
 
 #[test]
 fn figures_of_many_classes_are_those_of_scikit_learn() {
-    for case in oracle()["classes"].as_array().unwrap() {
+    for case in cases("performance")["classes"].as_array().unwrap() {
         let table: ClassConfusion = serde_json::from_value(case["table"].clone()).unwrap();
         for of in case["averages"].as_array().unwrap() {
             let metric: ClassMetric = serde_json::from_value(of["metric"].clone()).unwrap();
             let average: Average = serde_json::from_value(of["average"].clone()).unwrap();
             let what = format!("{}: {metric:?} {average:?}", case["name"]);
             let found = table.averaged(metric, average).unwrap();
-            close(found.value, &of["value"], 1e-14, &what);
+            near(found.value, &of["value"], 1e-14, &what);
             if of["error"].is_number() {
-                close(found.standard_error, &of["error"], 1e-13, &what);
+                near(found.standard_error, &of["error"], 1e-13, &what);
             }
         }
     }
@@ -152,7 +132,7 @@ fn figures_of_many_classes_are_those_of_scikit_learn() {
 
 #[test]
 fn curves_are_those_of_scikit_learn() {
-    for case in oracle()["isotonic"].as_array().unwrap() {
+    for case in cases("performance")["isotonic"].as_array().unwrap() {
         let rows = history(case);
         let mut draws = Draws(case["seed"].as_u64().unwrap() + 100);
         let weights: Vec<f64> = rows.iter().map(|_| (draws.next() * 4.0).floor()).collect();
@@ -170,7 +150,7 @@ fn curves_are_those_of_scikit_learn() {
             for (at, expected) in (-4..69).zip(case["curves"][kind].as_array().unwrap()) {
                 let at = f64::from(at) / 64.0;
                 let what = format!("{} {kind} at {at}", case["history"]);
-                close(curve.apply(at), expected, 1e-12, &what);
+                near(curve.apply(at), expected, 1e-12, &what);
             }
         }
     }
@@ -179,7 +159,7 @@ fn curves_are_those_of_scikit_learn() {
 #[test]
 fn scores_are_calibrated_where_nannyml_would() {
     let mut decided = [0, 0];
-    for case in oracle()["binary"].as_array().unwrap() {
+    for case in cases("performance")["binary"].as_array().unwrap() {
         let Some(needed) = case["needs_calibration"].as_bool() else {
             continue;
         };

@@ -4,7 +4,7 @@
 use super::*;
 use ComparisonVerdict::{Better, Equivalent, NotEnoughData, Worse};
 
-fn options(margin: f64) -> ComparisonOptions {
+pub(in crate::stats) fn options(margin: f64) -> ComparisonOptions {
     ComparisonOptions {
         direction: Direction::LowerIsBetter,
         alpha: 0.05,

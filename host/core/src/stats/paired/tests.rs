@@ -4,16 +4,8 @@ use super::*;
 use crate::metric::ComparisonVerdict::{self, Better, Equivalent, NotEnoughData, Worse};
 use crate::metric::Direction;
 use crate::stats::compare::compare_rates;
+use crate::stats::compare::tests::options;
 use crate::stats::tests::Random;
-
-fn options(margin: f64) -> ComparisonOptions {
-    ComparisonOptions {
-        direction: Direction::LowerIsBetter,
-        alpha: 0.05,
-        margin,
-        samples_min: 20,
-    }
-}
 
 fn pairs(both: u64, candidate_only: u64, baseline_only: u64, neither: u64) -> Pairs {
     Pairs {
