@@ -180,8 +180,12 @@ impl<T: Tally> Window<T> {
     /// not fit (out of order, overlapping, after `now_ms`, too many) is left
     /// out: better no evidence than wrong evidence.
     pub fn restored(buckets: Vec<Bucket<T::Closed>>, now_ms: u64) -> Window<T> {
+        let now_tick = now_ms / TICK_MS;
+        // What was the present tick is past now, also within the same tick.
+        let is_now = |bucket: &Bucket<_>| bucket.start == now_tick && bucket.level == 0;
+        let ahead = buckets.last().is_some_and(is_now);
         let mut window = Window {
-            head_tick: now_ms / TICK_MS,
+            head_tick: now_tick + u64::from(ahead),
             ..Window::default()
         };
         for bucket in buckets.into_iter().take(BUCKETS_MAX) {
@@ -433,6 +437,16 @@ mod tests {
             assert_eq!(times(&restored, span, later), times(&window, span, later));
         }
         assert_eq!(window.newest_ms(), Some(now_ms / TICK_MS * TICK_MS));
+        // Also at once, and what follows counts as if nothing had happened.
+        let mut restored = Window::<Times>::restored(buckets.clone(), now_ms);
+        for window in [&mut restored, &mut window] {
+            window.present(now_ms).0.push(now_ms + 1);
+            window.present(now_ms + 400).0.push(now_ms + 400);
+        }
+        let span = Span::last_s(100);
+        let (then, all) = (now_ms + 500, times(&window, span, now_ms + 500));
+        assert!(all.contains(&now_ms) && all.contains(&(now_ms + 1)));
+        assert_eq!(times(&restored, span, then), all);
 
         let mut wrong = buckets.clone();
         wrong.reverse();
