@@ -5,7 +5,10 @@
 //! is recorded when. The host's queries go to the store itself. Recording is a
 //! short lock for each number.
 
-use backstop_core::evidence::{self, EvidenceOptions, Series, SubjectRef};
+pub(crate) mod kept;
+
+use crate::store::Segment;
+use backstop_core::evidence::{self, EvidenceOptions, MetricKind, Series, SubjectRef};
 use backstop_core::metric::name;
 use backstop_core::verdict::Outcome;
 use std::sync::Arc;
@@ -66,28 +69,49 @@ impl Evidence {
         }
     }
 
-    /// Counts a label: whether it agrees with what was answered on `route`,
-    /// and by which model and release where that is known.
-    pub fn label(
+    /// Records into every series that `of` counts into: those of its route,
+    /// its model and its release, each whole and by segment. A metric that is
+    /// known as of another kind gets nothing.
+    pub(crate) fn each(
         &self,
-        now_ms: u64,
-        route: &str,
-        answered_by: Option<(&str, Option<&str>)>,
-        agrees: bool,
+        of: &AnswerOf<'_>,
+        metric: &str,
+        kind: MetricKind,
+        mut record: impl FnMut(&Series),
     ) {
-        let release = answered_by.and_then(|(model, release)| {
-            release.map(|release| SubjectRef::Release { model, release })
-        });
-        let model = answered_by.map(|(model, _)| SubjectRef::Model(model));
-        for subject in [Some(SubjectRef::Route(route)), model, release]
-            .into_iter()
-            .flatten()
-        {
-            if let Ok(series) = self.store.rate_series(name::ACCURACY, subject) {
-                series.record_rate(now_ms, agrees);
+        let model = of.model.map(SubjectRef::Model);
+        let release = of.model.zip(of.release);
+        let release = release.map(|(model, release)| SubjectRef::Release { model, release });
+        let subjects = [Some(SubjectRef::Route(of.route)), model, release];
+        let segments = of.segments.iter();
+        let in_segments =
+            segments.map(|Segment { tag, value }| format!("{metric}{{{tag}={value}}}"));
+        let names: Vec<String> = in_segments.collect();
+        for name in std::iter::once(metric).chain(names.iter().map(|name| &**name)) {
+            for subject in subjects.iter().flatten() {
+                let series = match kind {
+                    MetricKind::Rate => self.store.rate_series(name, *subject),
+                    MetricKind::Value => self.store.value_series(name, *subject),
+                    MetricKind::Category => self.store.category_series(name, *subject),
+                    MetricKind::Labelled => self.store.labelled_series(name, *subject),
+                };
+                if let Ok(series) = series {
+                    record(&series);
+                }
             }
         }
     }
+}
+
+/// Whose evidence an answer is, and of which moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AnswerOf<'a> {
+    pub(crate) route: &'a str,
+    pub(crate) model: Option<&'a str>,
+    pub(crate) release: Option<&'a str>,
+    /// In milliseconds since the Unix epoch.
+    pub(crate) at_ms: u64,
+    pub(crate) segments: &'a [Segment],
 }
 
 fn rate(series: &Option<Arc<Series>>, now_ms: u64, event: bool) {

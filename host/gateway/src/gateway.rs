@@ -17,7 +17,9 @@ use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::Evidence;
+use crate::evidence::kept::Keeper;
 use crate::execute::REVIEWS_WAITING_MAX;
+use crate::feedback::{self, Feedback};
 use crate::outbox::Outbox;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
@@ -77,6 +79,10 @@ pub(crate) struct Shared {
     pub(crate) reviews_waiting: Semaphore,
     /// Messages to other systems.
     pub(crate) outbox: Outbox,
+    /// Answers that are remembered.
+    pub(crate) feedback: Feedback,
+    /// Evidence over restarts.
+    keeper: Keeper,
     unrouted: Arc<RouteMetrics>,
     /// What this gateway activated in the host; locked while one configuration
     /// is being applied.
@@ -142,11 +148,22 @@ impl Gateway {
         let spans = otlp
             .map(|otlp| Spans::start(otlp, &config.telemetry.attributes, parts.telemetry.clone()))
             .transpose()?;
+        for route in config.routes.values() {
+            // What cannot be made known is a problem of applying it, below.
+            let declared = route.feedback.as_ref();
+            let _ = declared.map(|known| feedback::declare(&evidence, known));
+        }
+        let keeper = Keeper::new(evidence.clone(), parts.store.clone(), clock);
+        let seeds = keeper.restore().await;
+        let (store, telemetry) = (parts.store.clone(), parts.telemetry.clone());
+        let feedback = Feedback::new(store, telemetry, evidence.clone(), clock);
         let gateway = Gateway {
             shared: Arc::new(Shared {
                 plant,
                 host,
                 outbox: Outbox::new(parts.store.clone(), parts.telemetry.clone()),
+                feedback,
+                keeper,
                 store: parts.store,
                 incidents: parts.incidents,
                 telemetry: parts.telemetry,
@@ -165,6 +182,8 @@ impl Gateway {
         };
         gateway.apply(config).await?;
         gateway.shared.outbox.start();
+        gateway.shared.feedback.start(seeds);
+        gateway.shared.keeper.start();
         Ok(gateway)
     }
 
@@ -261,6 +280,13 @@ impl Gateway {
     /// not sent by then is sent after the next start.
     pub async fn finish_outbox(&self) {
         self.shared.outbox.finish().await;
+    }
+
+    /// Writes the answers that wait to be remembered and the evidence that has
+    /// changed, some seconds at most.
+    pub async fn finish_evidence(&self) {
+        self.shared.feedback.finish().await;
+        self.shared.keeper.finish().await;
     }
 
     /// Waits until judgements of streams that have passed are done.

@@ -11,7 +11,8 @@
 //!   plan to an answer;
 //! - [`plant`], [`release`], [`upstream`], [`openai`]: what a plan is executed
 //!   on;
-//! - [`evidence`], [`rollouts`], [`store`]: what is learnt, moved and kept;
+//! - [`evidence`], `feedback`, [`rollouts`], [`store`]: what is learnt, moved
+//!   and kept;
 //! - `callback`, [`outbox`]: who is told of it;
 //! - [`admin`], [`reload`], [`telemetry`], [`trail`],
 //!   [`spans`]: what operators see and do.
@@ -47,6 +48,7 @@ pub mod evidence;
 mod execute;
 #[cfg(test)]
 mod faults;
+mod feedback;
 mod gate;
 pub mod gateway;
 mod health;

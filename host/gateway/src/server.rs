@@ -142,7 +142,7 @@ impl Server {
         // What was delivered is still judged, and what is to be reviewed kept.
         let settle = tokio::time::timeout(SETTLE_TIMEOUT, gateway.settle());
         let _ = tokio::join!(settle, gateway.finish_outbox());
-        gateway.finish_spans().await;
+        tokio::join!(gateway.finish_evidence(), gateway.finish_spans());
         drop(admin);
         // A scraper that is in the middle of a page gets the page.
         admin_plane.finish(Duration::from_secs(1).min(grace)).await;

@@ -15,6 +15,7 @@
 //! Not to be confused with the evidence that policies read: that is the
 //! business of `evidence.rs`.
 
+mod feedback;
 mod genai;
 mod keys;
 mod moves;
@@ -24,6 +25,7 @@ mod release;
 mod route;
 mod word;
 
+pub(crate) use feedback::FeedbackMetrics;
 pub use keys::KeyMetrics;
 pub use policy::PolicyMetrics;
 pub use release::ReleaseMetrics;
@@ -136,6 +138,7 @@ pub struct Telemetry {
     request_records: Requests,
     moves: Moves,
     outbox: OutboxMetrics,
+    feedback: FeedbackMetrics,
     /// With OpenTelemetry's names, hence without our prefix; none when switched
     /// off.
     genai: OnceLock<(GenAi, Registry)>,
@@ -196,6 +199,7 @@ impl Telemetry {
             request_records: Requests::default(),
             moves: Moves::default(),
             outbox: OutboxMetrics::default(),
+            feedback: FeedbackMetrics::default(),
             genai: OnceLock::new(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request),
@@ -236,6 +240,7 @@ impl Telemetry {
         let registry = &mut self.registry;
         self.moves.register(registry);
         self.outbox.register(registry);
+        self.feedback.register(registry);
         registry.register("build", "Version of the gateway", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("requests", "Requests that have ended, by what their caller got", self.requests.clone());
         registry.register("request_duration_seconds", "Time from the arrival of a request to the end of its answer", self.request_seconds.clone());
@@ -295,6 +300,10 @@ impl Telemetry {
 
     pub(crate) fn outbox(&self) -> &OutboxMetrics {
         &self.outbox
+    }
+
+    pub(crate) fn feedback(&self) -> &FeedbackMetrics {
+        &self.feedback
     }
 
     pub(crate) fn spans(&self) -> &SpanMetrics {

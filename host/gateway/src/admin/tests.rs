@@ -316,6 +316,8 @@ impl Kit {
             release: Some("r1".into()),
             note: "low".into(),
             callback: None,
+            request_id: None,
+            confidence: None,
         };
         self.store.add_review(review).await.unwrap()
     }

@@ -6,7 +6,9 @@ use super::schema::{FILE_BYTES_MAX, INCLUDE_DEMO, ROOT};
 use super::section::{Environment, Resolver, Section};
 use super::source::{Place, Sources};
 use super::tree::{self, Table};
-use super::{Config, Name, callback, model, policy, provider, route, rules, server, telemetry};
+use super::{
+    Config, Name, callback, feedback, model, policy, provider, route, rules, server, telemetry,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -142,6 +144,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         policies: &policy_names,
         has_callback_secret: root.section("callbacks").node("secret").is_some(),
     };
+    feedback::check_outcomes(cx, &root.entries("routes"));
     let mut routes = BTreeMap::new();
     for (name, section) in root.entries("routes") {
         let name = Name::from(name);

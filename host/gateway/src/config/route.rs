@@ -3,6 +3,7 @@
 use super::Name;
 use super::callback::{self, AllowedUrl};
 use super::check::{is_pointer, shown};
+use super::feedback::{self, Feedback};
 use super::mistake::MistakeKind;
 use super::model::Model;
 use super::provider::ProviderKind;
@@ -67,6 +68,8 @@ pub struct Route {
     pub stream: Stream,
     /// Facts that policies see, by name.
     pub tags: Vec<(Name, FactSource)>,
+    /// How it takes feedback; none where its answers are not remembered.
+    pub feedback: Option<Arc<Feedback>>,
     /// What ties a caller to a release; without it, or where it is absent from
     /// a request, each request is split on its own.
     pub sticky: Option<FactSource>,
@@ -311,6 +314,12 @@ pub(super) static ROUTE: Schema = Schema {
             about: "Facts that policies see, by name: `header:NAME`, or `body:` and a JSON pointer.",
         },
         Key {
+            name: "feedback",
+            kind: Kind::Table(&feedback::FEEDBACK),
+            default: Default::Words("no feedback is taken"),
+            about: "How answers are remembered, and what is counted of what is said about them.",
+        },
+        Key {
             name: "sticky",
             kind: Kind::Text(TEXT_BYTES_MAX),
             default: Default::Words("each request is split on its own"),
@@ -406,6 +415,14 @@ pub(super) fn resolve(
         },
         route_round_refusals: section.boolean("route_round_refusals"),
         stream: stream::resolve(&section.section("stream")),
+        feedback: {
+            let tags: Vec<_> = section
+                .pairs("tags")
+                .iter()
+                .map(|(name, _)| name.text)
+                .collect();
+            feedback::resolve(cx, &section.section("feedback"), &tags)
+        },
         tags: resolve_tags(cx, section),
         sticky: section.text_if_set("sticky").and_then(|text| {
             let path = section.key_path("sticky");

@@ -7,7 +7,9 @@ use crate::clock::millis;
 use crate::gate::Busy;
 use crate::release::{Asks, Lease, Model, NotNow, Release};
 use crate::trail::{Attempting, Why};
-use crate::upstream::{self, Complete, Failure, Reply, StreamFacts, StreamReply, Timeouts};
+use crate::upstream::{
+    self, Complete, Extracted, Failure, Reply, StreamFacts, StreamReply, Timeouts,
+};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::Attempt;
 use backstop_core::plan::Hold;
@@ -237,11 +239,12 @@ async fn answered(
         series.answer(now_ms, complete.latency, complete.facts.confidence);
     }
     let tokens = complete.facts.usage.map(|usage| usage.completion_tokens);
+    let facts = kept_facts(run, &mut complete.facts);
     let candidate = judge::Candidate {
         release: &release,
         step: assignment.call.id.step,
         steps_left: assignment.steps_left,
-        facts: std::mem::take(&mut complete.facts),
+        facts,
         body: &complete.body,
         latency: complete.latency,
         delivered: false,
@@ -256,6 +259,19 @@ async fn answered(
         complete: Box::new(complete),
         judged,
     }
+}
+
+/// Takes the facts of an answer for its judgement, and leaves those by which
+/// it is remembered or reviewed.
+fn kept_facts(run: &Run, facts: &mut Extracted) -> Extracted {
+    let remembers = run.ask.route.spec().feedback.is_some();
+    let left = Extracted {
+        confidence: facts.confidence,
+        finish_reason: facts.finish_reason,
+        label: facts.label.clone().filter(|_| remembers),
+        ..Extracted::default()
+    };
+    std::mem::replace(facts, left)
 }
 
 /// Holds a stream back as long as it is to be, and has judged what is held.

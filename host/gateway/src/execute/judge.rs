@@ -1,6 +1,6 @@
 //! Judging answers: the threshold policy, and what goes to review.
 
-use super::Ask;
+use super::{Ask, Run};
 use crate::clock::millis;
 use crate::gateway::Gateway;
 use crate::release::Release;
@@ -113,10 +113,13 @@ pub(super) struct Item {
     pub(super) decision: Option<DecisionId>,
     /// The answer in question, and who gave it.
     pub(super) answer: Option<(Bytes, Arc<Release>)>,
+    /// Its confidence.
+    pub(super) confidence: Option<f64>,
 }
 
 /// The review of an item, as the store takes it.
-pub(super) fn review(gateway: &Gateway, ask: &Ask, item: Item) -> NewReview {
+pub(super) fn review(run: &Run, item: Item) -> NewReview {
+    let (gateway, ask) = (&run.gateway, &run.ask);
     let (answer, release) = item.answer.unzip();
     NewReview {
         route: ask.route.name().to_string(),
@@ -128,6 +131,8 @@ pub(super) fn review(gateway: &Gateway, ask: &Ask, item: Item) -> NewReview {
         release: release.map(|release| release.name().to_string()),
         note: item.note,
         callback: ask.callback.as_deref().map(str::to_owned),
+        request_id: Some(run.trail().id()),
+        confidence: item.confidence,
     }
 }
 
@@ -137,12 +142,9 @@ pub(super) fn review(gateway: &Gateway, ask: &Ask, item: Item) -> NewReview {
 /// # Errors
 ///
 /// As the store; nothing was kept then.
-pub(super) async fn send_to_review(
-    gateway: &Gateway,
-    ask: &Ask,
-    item: Item,
-) -> Result<String, StoreError> {
-    let review = review(gateway, ask, item);
+pub(super) async fn send_to_review(run: &Run, item: Item) -> Result<String, StoreError> {
+    let (gateway, ask) = (&run.gateway, &run.ask);
+    let review = review(run, item);
     let review = gateway.store().add_review(review).await;
     match &review {
         Ok(review) => tracing::debug!(

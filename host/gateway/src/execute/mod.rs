@@ -30,12 +30,15 @@ pub(crate) use keep::WAITING_MAX as REVIEWS_WAITING_MAX;
 pub(crate) use passing::Passing;
 pub(crate) use walk::{Answer, End, LastFailure};
 
+use crate::feedback::Delivered;
 use crate::gateway::Gateway;
 use crate::http::body::Body;
 use crate::http::deliver;
 use crate::release::Release;
+use crate::store::{RememberedAnswer, Segment};
 use crate::telemetry::{InFlight, NO_ROUTE, RequestOutcome, RouteMetrics, ServedBy};
 use crate::trail::{Arrival, Trail};
+use crate::upstream::Extracted;
 use backstop::record::DecisionId;
 use backstop_core::limit::Priority;
 use backstop_core::plan::Plan;
@@ -110,6 +113,40 @@ impl Run {
     pub(crate) fn served(&self, step: u32, release: &Release) {
         self.count.metrics.served_by(ServedBy::Step(step as usize));
         self.trail().served(step, release);
+    }
+
+    /// True when the route's answers are remembered for feedback.
+    fn remembers(&self) -> bool {
+        self.ask.route.spec().feedback.is_some()
+    }
+
+    /// Remembers the answer that is delivered, where the route does. Does not
+    /// wait.
+    pub(crate) fn remember(&self, release: &Release, said: &Extracted) {
+        let Some(feedback) = &self.ask.route.spec().feedback else {
+            return;
+        };
+        let tags = &self.ask.facts.tags;
+        let segment = |tag: &Arc<str>| {
+            let (_, value) = tags.iter().find(|(name, _)| name == tag)?;
+            let (tag, value) = (tag.clone(), value.as_str().into());
+            Some(Segment { tag, value })
+        };
+        self.gateway.shared().feedback.remember(Delivered {
+            answer: RememberedAnswer {
+                request: self.trail().id(),
+                caller_id: self.ask.caller_id.clone(),
+                decision: self.decision,
+                route: self.ask.route.name().clone(),
+                model: release.model().clone(),
+                release: release.name().clone(),
+                arrived_ms: self.gateway.clock().at_ms(self.ask.arrived),
+                confidence: said.confidence,
+                label: said.label.clone(),
+                segments: feedback.segments.iter().filter_map(segment).collect(),
+            },
+            finish_reason: said.finish_reason,
+        });
     }
 
     /// Notes that the caller gets the first token now.

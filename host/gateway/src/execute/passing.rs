@@ -59,6 +59,8 @@ struct Ending {
     plan_run: PlanRun,
     /// True when the whole answer was held, recorded and judged.
     whole: bool,
+    /// True when it is remembered for feedback, or not to be.
+    remembered: bool,
     first_token: Duration,
     /// When the call began.
     called: Instant,
@@ -152,6 +154,14 @@ impl Passing {
         out.freeze()
     }
 
+    /// Remembers the answer before its caller knows that it is whole, so that
+    /// feedback cannot come before it.
+    fn remember(&mut self) {
+        if let Rest::Passing(_, ending) = &mut self.rest {
+            ending.remember();
+        }
+    }
+
     fn shown(&mut self, piece: Bytes) -> Bytes {
         match &mut self.joint {
             Some(joint) => joint.pass(piece),
@@ -211,6 +221,7 @@ impl Rest {
             call,
             plan_run,
             whole,
+            remembered: false,
             first_token: reply.first_token,
             called: reply.called,
         };
@@ -228,6 +239,7 @@ impl Stream for Passing {
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let this = self.get_mut();
         if let Some((first, _)) = this.first.take() {
+            this.remember();
             return Poll::Ready(Some(first));
         }
         loop {
@@ -251,6 +263,7 @@ impl Stream for Passing {
                 },
             };
             if piece.is_some() {
+                this.remember();
                 return Poll::Ready(piece);
             }
         }
@@ -270,7 +283,16 @@ impl Drop for Passing {
 }
 
 impl Ending {
+    fn remember(&mut self) {
+        if !self.remembered && self.run.remembers() && self.watch.is_complete() {
+            self.remembered = true;
+            let facts = self.watch.facts().facts;
+            self.run.remember(self.lease.release(), &facts);
+        }
+    }
+
     fn completed(mut self: Box<Self>) {
+        self.remember();
         self.run.outcome(RequestOutcome::Answered);
         if self.whole {
             return;
@@ -302,6 +324,7 @@ impl Ending {
             call,
             ..
         } = &*self;
+        let confidence = seen.facts.confidence;
         let candidate = judge::Candidate {
             release: lease.release(),
             step: call.step,
@@ -328,8 +351,9 @@ impl Ending {
                 note: judged.reason,
                 decision: Some(judged.decision),
                 answer: Some((Bytes::from(seen.text), lease.release().clone())),
+                confidence,
             };
-            let review = judge::review(&run.gateway, &run.ask, item);
+            let review = judge::review(run, item);
             let gateway = run.gateway.clone();
             // The request has ended, whatever becomes of its review.
             drop(self);

@@ -479,11 +479,12 @@ impl<'a> Walk<'a> {
                 Item {
                     note: note.unwrap_or_default(),
                     decision,
+                    confidence: complete.facts.confidence,
                     answer: Some((complete.body, release)),
                 }
             }
             (Some(Ended::Streaming(begun)), _) => {
-                let text = begun.reply.watch.facts().text;
+                let seen = begun.reply.watch.facts();
                 let (note, decision) = begun
                     .judged
                     .map(|judged| (judged.reason, judged.decision))
@@ -491,17 +492,19 @@ impl<'a> Walk<'a> {
                 Item {
                     note: note.unwrap_or_default(),
                     decision,
-                    answer: Some((text.into(), begun.lease.release().clone())),
+                    confidence: seen.facts.confidence,
+                    answer: Some((seen.text.into(), begun.lease.release().clone())),
                 }
             }
             (_, Some(Action::Review { note })) => Item {
                 note: note.clone(),
                 decision: self.run.decision,
                 answer: None,
+                confidence: None,
             },
             _ => Item::default(),
         };
-        match judge::send_to_review(&self.run.gateway, &self.run.ask, item).await {
+        match judge::send_to_review(self.run, item).await {
             Ok(id) => End::Review { id, judged },
             Err(error) => End::Failed(LastFailure::Review(error)),
         }

@@ -9,12 +9,14 @@ use super::{Gateway, Shared};
 use crate::callback;
 use crate::components::{self, ComponentError};
 use crate::config::{Config, Name, Policy};
+use crate::feedback;
 use crate::outbox::Channel;
 use crate::plant::{Machines, Plant};
 use crate::store::{Activation, Store};
 use crate::upstream::TargetError;
 use backstop::record::DecisionPoint;
 use backstop::{ActivationError, ActivationRequest, PolicyOptions, RevisionInfo};
+use backstop_core::evidence::SeriesError;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -100,6 +102,16 @@ pub enum ApplyProblem {
     /// A policy that is asked is not active.
     #[error("policy `{0}` is not active")]
     NotActive(String),
+    /// A metric of a route's feedback cannot be counted: there are too many, or
+    /// it was of another kind since the start.
+    #[error("feedback of route `{route}`")]
+    Metric {
+        /// The route.
+        route: Name,
+        /// Why.
+        #[source]
+        source: SeriesError,
+    },
     /// A policy does not decide what it is asked.
     #[error("policy `{policy}` does not decide at `{point}`; bind one that exports it")]
     WrongPoint {
@@ -146,6 +158,14 @@ impl Gateway {
         let config = Arc::new(config);
         let mut problems = Vec::new();
 
+        for route in config.routes.values() {
+            let declared = route.feedback.as_ref();
+            let declared = declared.map(|known| feedback::declare(&shared.evidence, known));
+            if let Some(Err(source)) = declared {
+                let route = route.name.clone();
+                problems.push(ApplyProblem::Metric { route, source });
+            }
+        }
         let changes = changes(shared, &config, &active, &mut problems).await;
         let machines = match Machines::build(&config, before.as_deref(), shared) {
             Ok(machines) => Some(machines),
@@ -178,6 +198,7 @@ impl Gateway {
         };
         shared.plant.store(Some(plant));
         shared.outbox.set_channels(channels(&config));
+        shared.feedback.set_routes(&config);
 
         for change in changes {
             let now = Active {

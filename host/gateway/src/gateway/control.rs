@@ -8,9 +8,10 @@ use crate::admin::{
 use crate::callback;
 use crate::components;
 use crate::config::ComponentSource;
+use crate::feedback;
 use crate::http::reviews;
 use crate::release::Model;
-use crate::store::{NewMessage, Review, ReviewOutcome};
+use crate::store::{NewMessage, Review};
 use backstop::{BoxFuture, DecisionPoint};
 use backstop_core::input::BreakerState;
 use std::sync::Arc;
@@ -98,26 +99,7 @@ impl Control for Gateway {
     }
 
     fn labelled(&self, review: &Review) {
-        let Some(resolution) = &review.resolution else {
-            return;
-        };
-        let agrees = match resolution.outcome {
-            ReviewOutcome::Agree => true,
-            ReviewOutcome::Corrected => false,
-            // That a request should not be answered says nothing of the answer.
-            ReviewOutcome::Reject => return,
-        };
-        let item = &review.item;
-        let answered_by = item
-            .model
-            .as_deref()
-            .map(|model| (model, item.release.as_deref()));
-        // A review without an answer has nothing that could be right.
-        if answered_by.is_some() {
-            let now_ms = self.clock().now_ms();
-            self.evidence()
-                .label(now_ms, &item.route, answered_by, agrees);
-        }
+        feedback::review_resolved(self, review);
     }
 
     fn announcement(&self, review: &Review) -> Option<NewMessage> {

@@ -78,6 +78,7 @@ pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
     match end {
         End::Answer(answer) => {
             run.served(answer.step, &answer.release);
+            run.remember(&answer.release, &answer.complete.facts);
             run.outcome(RequestOutcome::Answered);
             answered(&run, *answer)
         }

@@ -3,12 +3,13 @@
 //! [`handle`] serves one request. It loads the running state once, finds what
 //! is asked for and hands over to one module per surface, in reading order:
 //! [`mod@openai`], [`predict`], [`infer`], [`decide`], [`models`],
-//! [`reviews`]. Nothing in here calls a
+//! [`reviews`], [`feedback`]. Nothing in here calls a
 //! model; that is the business of `execute`.
 
 pub(crate) mod body;
 mod decide;
 pub(crate) mod deliver;
+mod feedback;
 mod infer;
 mod models;
 mod openai;
@@ -34,6 +35,8 @@ const PREDICT: &str = "/v1/predict/";
 const DECIDE: &str = "/v1/decide/";
 const MODELS: &str = "/v1/models/";
 const REVIEWS: &str = "/v1/reviews/";
+/// Where feedback is taken.
+const FEEDBACK: &str = "/v1/feedback";
 
 /// How like a name must be to be offered as what was meant; Jaro-Winkler.
 const NEAR_ENOUGH: f64 = 0.75;
@@ -58,6 +61,10 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
     }
     let served = match request.uri().path() {
         "/v1/models" => allow(&request, Method::GET).map(|()| models::list(&gateway.plant())),
+        FEEDBACK => match allow(&request, Method::POST) {
+            Ok(()) => feedback::serve(gateway, request).await,
+            Err(refusal) => Err(refusal),
+        },
         path if path.starts_with(PREDICT) => match allow(&request, Method::POST) {
             Ok(()) => {
                 predict::serve(gateway, request, |path| {
@@ -82,7 +89,7 @@ pub(crate) async fn handle(gateway: &Gateway, request: Request<Incoming>) -> Res
             format!(
                 "no such path `{}`: the data plane serves /v1/chat/completions, /v1/completions, \
                  /v1/embeddings, /v1/responses, /v1/models, /v1/predict/{{route}}, \
-                 /v1/reviews/{{id}}, /v1/decide/{{point}} and /v2/models/{{route}}/infer",
+                 /v1/reviews/{{id}}, /v1/feedback, /v1/decide/{{point}} and /v2/models/{{route}}/infer",
                 backstop_core::text::cut(path, 100)
             ),
         )

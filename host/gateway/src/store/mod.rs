@@ -1,5 +1,5 @@
 //! What outlives a restart: reviews, incidents, rollout events, activations,
-//! messages that are to be sent.
+//! messages that are to be sent, answers that feedback may come on, evidence.
 //!
 //! [`Store`] is the seam between what one node decides for all and where that
 //! is kept. What the gateway relies on, whichever store it is:
@@ -9,16 +9,22 @@
 //! - Nothing grows without end: see the limits in [`StoreOptions`].
 //! - No method blocks the thread that polls it.
 
+pub mod answers;
 pub mod incidents;
 pub mod messages;
 pub mod sqlite;
 
+pub use answers::{
+    AnswerLimits, Fact, FeedbackEnd, FoundAnswer, KeptEvidence, NewFeedback, RememberedAnswer,
+    Segment,
+};
 pub use incidents::Incidents;
 pub use messages::{
     Announce, AttemptEnd, Message, MessageCount, MessageFilter, MessageState, NewMessage, Taken,
 };
 pub use sqlite::SqliteStore;
 
+use crate::trail::RequestId;
 use backstop::{BoxFuture, DecisionId, IncidentReport, PolicyOptions, RevisionInfo, Severity};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -93,6 +99,10 @@ pub struct NewReview {
     pub note: String,
     /// Where its caller wants to be told of its resolution.
     pub callback: Option<String>,
+    /// The request, where one is known.
+    pub request_id: Option<RequestId>,
+    /// Confidence of the answer in `[0, 1]`, where there is one.
+    pub confidence: Option<f64>,
 }
 
 /// An item of a review queue.
@@ -566,6 +576,76 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A failure of the store.
     fn message_counts(&self) -> BoxFuture<'_, Result<Vec<MessageCount>, StoreError>>;
+
+    /// Remembers answers. One that is remembered already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; none was remembered.
+    fn add_answers(&self, answers: Vec<RememberedAnswer>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Looks for answers by ids: the gateway's own of the request or of the
+    /// decision that made its plan, in 16 hexadecimal digits, or else the
+    /// caller's, which means the newest with that id. One for each, in order.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn find_answers(&self, ids: Vec<String>)
+    -> BoxFuture<'_, Result<Vec<FoundAnswer>, StoreError>>;
+
+    /// Removes answers that are beyond `limits`, and those of any route to
+    /// requests that arrived before `oldest_ms`, with what was said about them.
+    /// Some thousands at most; true when there may be more.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; none was removed.
+    fn remove_answers(
+        &self,
+        limits: Vec<AnswerLimits>,
+        oldest_ms: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// Keeps what is said about answers, one after the other in one
+    /// transaction. What became of each, in order.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; nothing was kept.
+    fn add_feedback(
+        &self,
+        feedback: Vec<NewFeedback>,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<FeedbackEnd>, StoreError>>;
+
+    /// What has been said about the answer to a request, by kind.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn feedback(&self, request: RequestId) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>>;
+
+    /// Keeps series of evidence, each in place of what was kept of it before,
+    /// and forgets those that were last kept before `oldest_ms`.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; nothing was changed.
+    fn keep_evidence(
+        &self,
+        series: Vec<KeptEvidence>,
+        at_ms: u64,
+        oldest_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// A page of the series of evidence that are kept, those whose keys come
+    /// after `after`, by their keys; empty after the last.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn evidence(&self, after: &str) -> BoxFuture<'_, Result<Vec<KeptEvidence>, StoreError>>;
 
     /// Writes and takes back, to see that the store works.
     ///

@@ -5,6 +5,8 @@
 //! `synchronous=FULL` puts every commit on disk before it is answered. The
 //! file is made readable for its owner only: it holds what people asked.
 
+mod answers;
+mod evidence;
 mod history;
 mod messages;
 mod reviews;
@@ -12,10 +14,12 @@ mod schema;
 mod worker;
 
 use super::{
-    Activation, Announce, AttemptEnd, Incident, IncidentState, Message, MessageCount,
-    MessageFilter, NewReview, Resolution, Resolved, Review, ReviewFilter, RolloutEvent, Store,
-    StoreError, StoreOptions, Taken,
+    Activation, Announce, AnswerLimits, AttemptEnd, Fact, FeedbackEnd, FoundAnswer, Incident,
+    IncidentState, KeptEvidence, Message, MessageCount, MessageFilter, NewFeedback, NewReview,
+    RememberedAnswer, Resolution, Resolved, Review, ReviewFilter, RolloutEvent, Store, StoreError,
+    StoreOptions, Taken,
 };
+use crate::trail::RequestId;
 use backstop::{BoxFuture, IncidentReport, Severity};
 use rusqlite::{Connection, OpenFlags};
 use rustls::crypto::GetRandomFailed;
@@ -368,6 +372,66 @@ impl Store for SqliteStore {
 
     fn message_counts(&self) -> BoxFuture<'_, Result<Vec<MessageCount>, StoreError>> {
         Box::pin(self.reader.submit("count messages", messages::counts))
+    }
+
+    fn add_answers(&self, answers: Vec<RememberedAnswer>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.submit("add answers", move |connection| {
+            answers::add(connection, &answers)
+        }))
+    }
+
+    fn find_answers(
+        &self,
+        ids: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<FoundAnswer>, StoreError>> {
+        Box::pin(self.reader.submit("find answers", move |connection| {
+            ids.iter().map(|id| answers::find(connection, id)).collect()
+        }))
+    }
+
+    fn remove_answers(
+        &self,
+        limits: Vec<AnswerLimits>,
+        oldest_ms: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.writer.submit("remove answers", move |connection| {
+            let removed = answers::remove(connection, &limits, oldest_ms)?;
+            Ok(removed >= answers::REMOVED_MAX)
+        }))
+    }
+
+    fn add_feedback(
+        &self,
+        feedback: Vec<NewFeedback>,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<FeedbackEnd>, StoreError>> {
+        Box::pin(self.writer.submit("add feedback", move |connection| {
+            answers::tell_all(connection, &feedback, at_ms)
+        }))
+    }
+
+    fn feedback(&self, request: RequestId) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>> {
+        Box::pin(self.reader.submit("read feedback", move |connection| {
+            answers::told(connection, request)
+        }))
+    }
+
+    fn keep_evidence(
+        &self,
+        series: Vec<KeptEvidence>,
+        at_ms: u64,
+        oldest_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.submit("keep evidence", move |connection| {
+            evidence::keep(connection, &series, at_ms, oldest_ms)
+        }))
+    }
+
+    fn evidence(&self, after: &str) -> BoxFuture<'_, Result<Vec<KeptEvidence>, StoreError>> {
+        let after = after.to_owned();
+        Box::pin(self.reader.submit("read evidence", move |connection| {
+            evidence::page(connection, &after)
+        }))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

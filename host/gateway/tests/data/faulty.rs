@@ -2,10 +2,12 @@
 
 use backstop::{BoxFuture, IncidentReport, Severity};
 use backstop_gateway::store::{
-    Activation, Announce, AttemptEnd, Incident, IncidentState, Message, MessageCount,
-    MessageFilter, NewReview, Resolution, Resolved, Review, ReviewFilter, RolloutEvent,
-    SqliteStore, Store, StoreError, StoreOptions, Taken,
+    Activation, Announce, AnswerLimits, AttemptEnd, Fact, FeedbackEnd, FoundAnswer, Incident,
+    IncidentState, KeptEvidence, Message, MessageCount, MessageFilter, NewFeedback, NewReview,
+    RememberedAnswer, Resolution, Resolved, Review, ReviewFilter, RolloutEvent, SqliteStore, Store,
+    StoreError, StoreOptions, Taken,
 };
+use backstop_gateway::trail::RequestId;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -244,6 +246,56 @@ impl Store for Faulty {
 
     fn message_counts(&self) -> BoxFuture<'_, Result<Vec<MessageCount>, StoreError>> {
         self.inner.message_counts()
+    }
+
+    fn add_answers(&self, answers: Vec<RememberedAnswer>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.add_answers(answers).await
+        })
+    }
+
+    fn find_answers(
+        &self,
+        ids: Vec<String>,
+    ) -> BoxFuture<'_, Result<Vec<FoundAnswer>, StoreError>> {
+        self.inner.find_answers(ids)
+    }
+
+    fn remove_answers(
+        &self,
+        limits: Vec<AnswerLimits>,
+        oldest_ms: u64,
+    ) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner.remove_answers(limits, oldest_ms)
+    }
+
+    fn add_feedback(
+        &self,
+        feedback: Vec<NewFeedback>,
+        at_ms: u64,
+    ) -> BoxFuture<'_, Result<Vec<FeedbackEnd>, StoreError>> {
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.add_feedback(feedback, at_ms).await
+        })
+    }
+
+    fn feedback(&self, request: RequestId) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>> {
+        self.inner.feedback(request)
+    }
+
+    fn keep_evidence(
+        &self,
+        series: Vec<KeptEvidence>,
+        at_ms: u64,
+        oldest_ms: u64,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.keep_evidence(series, at_ms, oldest_ms)
+    }
+
+    fn evidence(&self, after: &str) -> BoxFuture<'_, Result<Vec<KeptEvidence>, StoreError>> {
+        self.inner.evidence(after)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

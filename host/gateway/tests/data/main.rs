@@ -11,6 +11,7 @@ mod callbacks;
 mod connections;
 mod fallback;
 mod faulty;
+mod feedback;
 mod held;
 mod infer;
 mod keys;

@@ -6,13 +6,14 @@ use super::super::{
 };
 use super::worker::OpError;
 use super::{from_ms, json_column, messages, to_ms};
+use crate::trail::RequestId;
 use backstop::DecisionId;
 use backstop_core::text::cut;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 const COLUMNS: &str = "id, route, created_ms, request, answer, decision, model, release, note, \
-                       resolution, resolved_ms, callback";
+                       resolution, resolved_ms, callback, request_id, confidence";
 
 /// Checks that need no database, so that a body that is too large does not
 /// even enter the queue.
@@ -45,8 +46,8 @@ pub(super) fn add(
     connection
         .prepare_cached(
             "INSERT INTO reviews (id, route, created_ms, request, answer, decision, model, \
-             release, note, callback, status) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 'pending')",
+             release, note, callback, request_id, confidence, status) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, 'pending')",
         )?
         .execute(params![
             id,
@@ -61,6 +62,8 @@ pub(super) fn add(
             item.release,
             item.note,
             item.callback,
+            item.request_id.map(|id| id.0.cast_signed()),
+            item.confidence,
         ])?;
     Ok(Review {
         id,
@@ -237,6 +240,10 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Review> {
             release: row.get(7)?,
             note: row.get(8)?,
             callback: row.get(11)?,
+            request_id: row
+                .get::<_, Option<i64>>(12)?
+                .map(|id| RequestId(id.cast_unsigned())),
+            confidence: row.get(13)?,
         },
         resolution: resolution
             .map(|json| super::from_json_column(9, &json))

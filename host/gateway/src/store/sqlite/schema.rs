@@ -6,7 +6,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Migrations in order; number `n` leads from schema `n` to schema `n + 1`.
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     r"
 CREATE TABLE reviews (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -89,6 +89,53 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_due ON outbox (due_ms, seq, receiver) WHERE state = 'pending';
 CREATE INDEX outbox_by_state ON outbox (state, seq);
+",
+    r"
+ALTER TABLE reviews ADD COLUMN request_id INTEGER;
+ALTER TABLE reviews ADD COLUMN confidence REAL;
+
+CREATE TABLE answers (
+    request         INTEGER PRIMARY KEY,
+    caller_id       TEXT,
+    decision        INTEGER,
+    route           TEXT NOT NULL,
+    model           TEXT NOT NULL,
+    release         TEXT NOT NULL,
+    arrived_ms      INTEGER NOT NULL,
+    confidence      REAL,
+    label           TEXT,
+    segments        TEXT NOT NULL
+) STRICT;
+CREATE INDEX answers_by_caller_id ON answers (caller_id, request) WHERE caller_id IS NOT NULL;
+CREATE INDEX answers_by_decision ON answers (decision, request) WHERE decision IS NOT NULL;
+CREATE INDEX answers_by_route ON answers (route, arrived_ms, request);
+CREATE INDEX answers_by_age ON answers (arrived_ms);
+
+-- The newest of the answers that were removed.
+CREATE TABLE answers_removed (
+    one             INTEGER PRIMARY KEY CHECK (one = 1),
+    request         INTEGER NOT NULL,
+    decision        INTEGER
+) STRICT;
+
+CREATE TABLE feedback (
+    request         INTEGER NOT NULL,
+    kind            TEXT NOT NULL,
+    value           TEXT NOT NULL,
+    by_whom         TEXT,
+    told_ms         INTEGER NOT NULL,
+    PRIMARY KEY (request, kind)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER feedback_goes AFTER DELETE ON answers BEGIN
+    DELETE FROM feedback WHERE request = OLD.request;
+END;
+
+CREATE TABLE evidence (
+    series          TEXT PRIMARY KEY,
+    kept            BLOB NOT NULL,
+    kept_ms         INTEGER NOT NULL
+) STRICT;
+CREATE INDEX evidence_by_age ON evidence (kept_ms);
 ",
 ];
 

@@ -1,5 +1,6 @@
 //! What the store promises, against real files.
 
+mod answers;
 mod messages;
 
 use super::*;
@@ -29,6 +30,8 @@ fn item(route: &str, note: &str) -> NewReview {
         release: Some("r1".into()),
         note: note.into(),
         callback: None,
+        request_id: None,
+        confidence: None,
     }
 }
 

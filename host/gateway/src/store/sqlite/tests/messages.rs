@@ -230,5 +230,9 @@ async fn a_database_of_the_first_schema_is_brought_to_this_one() {
     let store = open(&dir);
     let review = store.review("rev-1").await.unwrap().unwrap();
     assert_eq!(review.item.callback, None);
+    assert_eq!(
+        (review.item.request_id, review.item.confidence),
+        (None, None)
+    );
     announce(&store, "http://a", 1).await;
 }
