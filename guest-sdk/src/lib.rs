@@ -2,6 +2,9 @@
 //!
 #![doc = include_str!("../docs/tutorial.md")]
 
+// Settings that the SDK has itself name it as those of policies do.
+extern crate self as backstop_sdk;
+
 mod answer;
 mod backend;
 #[doc(hidden)]
@@ -17,12 +20,15 @@ pub mod log;
 pub mod metrics;
 pub mod models;
 mod policy;
+mod provenance;
 mod request;
+mod respond;
 mod rollout;
 mod settings;
 pub mod state;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+pub mod text;
 
 #[cfg(target_arch = "wasm32")]
 #[expect(unsafe_code, reason = "an allocator hands out raw memory")]
@@ -41,7 +47,9 @@ pub use decision::{
     Verdict,
 };
 pub use policy::{Abstain, Fallback, Policy, Problem, Problems, Rollback, Threshold};
+pub use provenance::Provenance;
 pub use request::{Attempt, BodyError, Candidate, Request};
+pub use respond::{NothingLeft, Response, Standing};
 pub use rollout::{Rollout, Stage};
 pub use settings::{NoSettings, Part, Settings, Shaped};
 

@@ -1,14 +1,17 @@
 //! The judgement over plain facts: which lines hold, on which side of them the
 //! answer is, and what can be done about it where it stands.
 
-use crate::settings::{CutShort, NothingLeft, Response, Settings};
-use crate::text::{self, decimal};
+use crate::settings::{CutShort, Response, Settings};
+use crate::text::dropped;
 use backstop_sdk::metrics::{DriftReading, Proportion};
-use backstop_sdk::{FinishReason, Verdict};
+use backstop_sdk::text::{decimal, head};
+use backstop_sdk::{FinishReason, Standing, Verdict};
 
 /// Fewest milliseconds over which a pace means something: tokens come in
 /// bursts.
 const PACE_MS_MIN: u32 = 200;
+/// Bytes of a label that a reason shows; labels are a model's own text.
+const LABEL_BYTES_MAX: usize = 64;
 
 /// What is known about one answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -17,14 +20,10 @@ pub struct Facts {
     pub confidence: Option<f64>,
     /// Why the model stopped.
     pub finish_reason: Option<FinishReason>,
-    /// Steps of the plan that come after this one.
-    pub steps_left: u32,
     /// Tokens a second of a beginning that nobody has seen; none of others.
     pub pace: Option<f64>,
-    /// True when the caller already has the answer.
-    pub delivered: bool,
-    /// True when the route has a review queue.
-    pub has_review: bool,
+    /// What can be done about the answer.
+    pub standing: Standing,
 }
 
 /// How the model has been doing.
@@ -97,8 +96,8 @@ pub fn judge(settings: &Settings, lines: &Lines<'_>, facts: &Facts, quality: &Qu
     }
     if let Some(pace) = facts.pace
         && pace < settings.tokens_per_second_min
-        && facts.steps_left > 0
-        && !facts.delivered
+        && facts.standing.steps_left > 0
+        && !facts.standing.delivered
     {
         let line = decimal(settings.tokens_per_second_min);
         let why = [
@@ -113,9 +112,9 @@ pub fn judge(settings: &Settings, lines: &Lines<'_>, facts: &Facts, quality: &Qu
         let why = "the answer has no confidence".to_owned();
         return respond(settings, facts, settings.without_confidence, why);
     };
-    let (line, dropped) = match quality {
+    let (line, stricter) = match quality {
         Quality::Unknown => (lines.accept_at, String::new()),
-        dropped => (lines.tightened(settings), text::dropped(dropped)),
+        _ => (lines.tightened(settings), dropped(quality)),
     };
     let (response, held_against, side) = if confidence >= line {
         (Response::Accept, line, " is at or above ")
@@ -133,10 +132,10 @@ pub fn judge(settings: &Settings, lines: &Lines<'_>, facts: &Facts, quality: &Qu
     .concat();
     if let Some(label) = lines.label {
         why.push_str(" for label `");
-        why.push_str(text::head(label));
+        why.push_str(head(label, LABEL_BYTES_MAX));
         why.push('`');
     }
-    why.push_str(&dropped);
+    why.push_str(&stricter);
     respond(settings, facts, response, why)
         .with_confidence(confidence)
         .with_line(held_against)
@@ -166,37 +165,6 @@ fn cut_short(settings: &Settings, facts: &Facts) -> Option<(Response, &'static s
     }
 }
 
-/// Turns what should be done into what can be done here.
-fn respond(settings: &Settings, facts: &Facts, response: Response, mut why: String) -> Verdict {
-    if response == Response::Accept {
-        return Verdict::accept(why);
-    }
-    if facts.delivered {
-        if facts.has_review {
-            why.push_str("; already delivered, so people look at it afterwards");
-            return Verdict::review(why);
-        }
-        why.push_str("; already delivered, and there is no review queue");
-        return Verdict::accept(why);
-    }
-    let next_step = facts.steps_left > 0;
-    match (response, next_step, facts.has_review) {
-        (Response::Review, _, true) => Verdict::review(why),
-        (Response::Review, true, false) => {
-            why.push_str("; no review queue, so the next step");
-            Verdict::escalate(why)
-        }
-        (_, true, _) => Verdict::escalate(why),
-        (_, false, true) => {
-            why.push_str("; no step left");
-            Verdict::review(why)
-        }
-        (_, false, false) => {
-            why.push_str("; no step left and no review queue");
-            match settings.nothing_left {
-                NothingLeft::LastResort => Verdict::escalate(why),
-                NothingLeft::Accept => Verdict::accept(why),
-            }
-        }
-    }
+fn respond(settings: &Settings, facts: &Facts, response: Response, why: String) -> Verdict {
+    facts.standing.respond(response, settings.nothing_left, why)
 }

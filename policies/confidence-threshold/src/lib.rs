@@ -20,7 +20,7 @@ mod text;
 
 use backstop_sdk::metrics::{self, DriftVerdict, Subject};
 use backstop_sdk::{
-    Abstain, Answer, Context, Policy, Problems, Request, Threshold, Verdict, Want, export,
+    Abstain, Answer, Context, Policy, Problems, Request, Standing, Threshold, Verdict, Want, export,
 };
 use judge::{Facts, Lines, Quality};
 use settings::Settings;
@@ -58,14 +58,12 @@ impl Threshold for ConfidenceThreshold {
         let facts = Facts {
             confidence: answer.confidence(),
             finish_reason: answer.finish_reason(),
-            steps_left: answer.steps_left(),
             pace: if settings.tokens_per_second_min > 0.0 && answer.partial() {
                 pace(answer)
             } else {
                 None
             },
-            delivered: answer.delivered(),
-            has_review: request.has_review(),
+            standing: Standing::of(request, answer),
         };
         let quality = if judge::quality_matters(settings, &lines, &facts) {
             self.quality(&answer.model())

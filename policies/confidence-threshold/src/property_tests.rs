@@ -5,7 +5,7 @@
 use crate::judge::{Facts, Lines, Quality, judge};
 use crate::settings::{CutShort, NothingLeft, Response, Settings};
 use backstop_sdk::metrics::Proportion;
-use backstop_sdk::{FinishReason, Outcome};
+use backstop_sdk::{FinishReason, Outcome, Standing};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -68,7 +68,12 @@ prop_compose! {
         delivered in any::<bool>(),
         has_review in any::<bool>(),
     ) -> Facts {
-        Facts { confidence, finish_reason, steps_left, pace, delivered, has_review }
+        Facts {
+            confidence,
+            finish_reason,
+            pace,
+            standing: Standing { steps_left, delivered, has_review },
+        }
     }
 }
 
@@ -90,10 +95,10 @@ proptest! {
                 prop_assert!((0.0..=1.0).contains(&value), "{value}");
             }
             prop_assert!(verdict.reason.len() <= 1_024);
-            if facts.delivered {
+            if facts.standing.delivered {
                 prop_assert_ne!(verdict.outcome, Outcome::Escalate);
             }
-            if !facts.has_review {
+            if !facts.standing.has_review {
                 prop_assert_ne!(verdict.outcome, Outcome::Review);
             }
         }

@@ -1,7 +1,7 @@
 //! What operators write. The doc comments become the settings' schema.
 
-use backstop_sdk::{Part, Problems, Shaped, settings};
-use serde::de::{Deserialize, Deserializer, IgnoredAny};
+pub use backstop_sdk::{NothingLeft, Provenance, Response};
+use backstop_sdk::{Problems, settings};
 use std::collections::BTreeMap;
 
 /// Settings of `confidence-threshold`.
@@ -71,63 +71,6 @@ pub struct Settings {
     pub provenance: Option<Provenance>,
 }
 
-/// How lines were found in a history. The host holds it against the schema of
-/// [`Found`]; the policy reads nothing of it, so that its component stays small.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Provenance;
-
-impl<'de> Deserialize<'de> for Provenance {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Provenance)
-    }
-}
-
-impl Shaped for Provenance {
-    const KEYWORDS: &'static [Part] = Found::KEYWORDS;
-}
-
-/// What stands in a [`Provenance`].
-#[settings]
-#[derive(Debug, Clone, PartialEq)]
-pub struct Found {
-    /// Name of the history.
-    #[setting(default, max_len = 1024)]
-    pub data: String,
-    /// SHA-256 of the history, in hexadecimal.
-    #[setting(default, max_len = 64)]
-    pub sha256: String,
-    /// Answers in the history.
-    #[setting(default)]
-    pub rows: u64,
-    /// Of these, wrong.
-    #[setting(default)]
-    pub wrong: u64,
-    /// How the lines were looked for.
-    #[setting(default, max_len = 64)]
-    pub method: String,
-    /// The largest share of accepted answers that may be wrong.
-    #[setting(default)]
-    pub error_max: Option<f64>,
-    /// The chance that the lines let more than that through all the same.
-    #[setting(default)]
-    pub delta: Option<f64>,
-    /// The bound on the error at the general line.
-    #[setting(default)]
-    pub bound: Option<f64>,
-    /// Share of the history at or above the general line.
-    #[setting(default)]
-    pub coverage: Option<f64>,
-    /// Labels with a line of their own, and what the bound is there.
-    #[setting(default, max_len = 256)]
-    pub label_bounds: BTreeMap<String, f64>,
-    /// When, RFC 3339.
-    #[setting(default, max_len = 64)]
-    pub chosen_at: String,
-    /// The release of the model whose answers the history holds.
-    #[setting(default)]
-    pub release: Option<String>,
-}
-
 /// The lines of one label; a line that is left out is the general one.
 #[settings]
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -138,19 +81,6 @@ pub struct LabelLines {
     /// In place of the general `review_below`.
     #[setting(default, min = 0.0, max = 1.0)]
     pub review_below: Option<f64>,
-}
-
-/// What is done with an answer that is not simply good.
-#[settings]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Response {
-    /// Deliver it.
-    Accept,
-    /// Go on to the plan's next step; without one, to review.
-    Escalate,
-    /// Send it to review; without a queue, to the next step.
-    Review,
 }
 
 /// What is done with an answer that did not come to its own end.
@@ -164,17 +94,6 @@ pub enum CutShort {
     Escalate,
     /// Send it to review; without a queue, to the next step.
     Review,
-}
-
-/// What is done when there is nowhere to go.
-#[settings]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum NothingLeft {
-    /// Escalate all the same, which ends at the route's last resort.
-    LastResort,
-    /// Deliver the answer.
-    Accept,
 }
 
 impl Settings {
