@@ -12,6 +12,11 @@ pub use crate::bindings::base::backstop::policy::evidence::{
     Line, LineReading, Measurement, ObjectiveState, ObjectiveStatus, Share,
 };
 
+/// Labelled answers by their confidence; measured, the share that was right.
+pub const LABELLED: &str = "labelled";
+/// Computed: accuracy, estimated without labels.
+pub const ESTIMATED_ACCURACY: &str = "estimated-accuracy";
+
 /// Categories over the last `window_s` seconds (1 to 86,400), the most frequent
 /// first.
 ///

@@ -6,6 +6,7 @@ use super::{AnswerScript, check_assessment, check_plan, check_verdict};
 use crate::bindings::base::exports::backstop::policy::lifecycle::Description;
 use crate::evidence::{LineReading, Measurement, ObjectiveStatus, Share};
 use crate::export::{self, Exported};
+use crate::incident::IncidentError;
 use crate::log::Level;
 use crate::metrics::{
     Comparison, DriftReading, Estimate, MetricsError, Moments, Proportion, Subject,
@@ -386,6 +387,12 @@ impl<P> Bench<P> {
             window_s,
             value,
         });
+        self
+    }
+
+    /// No incident can be opened from now on.
+    pub fn incidents_fail(&mut self, error: IncidentError) -> &mut Self {
+        self.world.incident_error = Some(error);
         self
     }
 

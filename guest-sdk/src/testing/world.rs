@@ -61,6 +61,8 @@ pub(crate) struct World {
     pub(crate) numbers: BTreeMap<String, Entry<i64>>,
     pub(crate) log: Vec<(raw::log::Level, String)>,
     pub(crate) incidents: Vec<super::Incident>,
+    /// Why no incident can be opened.
+    pub(crate) incident_error: Option<raw::incident::IncidentError>,
     /// There while a policy plans.
     pub(crate) delivery: Option<delivery::Delivery>,
 }
@@ -83,6 +85,7 @@ impl Default for World {
             numbers: BTreeMap::new(),
             log: Vec::new(),
             incidents: Vec::new(),
+            incident_error: None,
             delivery: None,
         }
     }

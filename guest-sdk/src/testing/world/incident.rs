@@ -15,6 +15,9 @@ pub(crate) fn raise(report: Report<'_>) -> Result<bool, IncidentError> {
         if !world.grants.incident {
             return Err(IncidentError::Denied);
         }
+        if let Some(error) = &world.incident_error {
+            return Err(error.clone());
+        }
         for (field, text, bytes_max) in [
             ("key", report.key, KEY_BYTES_MAX),
             ("title", report.title, TITLE_BYTES_MAX),
