@@ -6,9 +6,11 @@ use anyhow::Context;
 use std::path::PathBuf;
 
 /// Folders beside this package, each a policy of the same name.
-const POLICIES: [&str; 3] = [
+const POLICIES: [&str; 5] = [
+    "adaptive-threshold",
     "canary-rollback",
     "confidence-threshold",
+    "drift-guard",
     "layered-fallback",
 ];
 

@@ -25,6 +25,12 @@ pub struct Builtin {
 /// All shipped policies, by name.
 pub const BUILTINS: &[Builtin] = &[
     Builtin {
+        name: "adaptive-threshold",
+        summary: "Accepts by confidence against a line that rises with evidence and never falls \
+                  below the calibrated one",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/adaptive-threshold.wasm")),
+    },
+    Builtin {
         name: "canary-rollback",
         summary: "Compares a candidate release with the stable one: rolls it back when it is \
                   worse, advances it when it is shown not to be",
@@ -35,6 +41,12 @@ pub const BUILTINS: &[Builtin] = &[
         summary: "Accepts, escalates or sends to review by confidence, with lines per label, and \
                   stricter when quality drops",
         component: include_bytes!(concat!(env!("OUT_DIR"), "/confidence-threshold.wasm")),
+    },
+    Builtin {
+        name: "drift-guard",
+        summary: "Turns drift, and figures past their limits, into escalation, a share of answers \
+                  to review, or an incident",
+        component: include_bytes!(concat!(env!("OUT_DIR"), "/drift-guard.wasm")),
     },
     Builtin {
         name: "layered-fallback",

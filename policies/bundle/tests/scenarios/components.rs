@@ -1,7 +1,7 @@
 //! What the components are: small, in one page of memory, importing what they
 //! use and no more, and refused without the grants that their README names.
 
-use crate::kit::{Story, options};
+use crate::kit::{Story, options, settings};
 use backstop::{Grants, PolicyOptions};
 use backstop_policies::BUILTINS;
 use serde_json::json;
@@ -23,6 +23,12 @@ fn components_are_small_and_import_what_they_use() {
         let mut expected: Vec<&str> = match builtin.name {
             "layered-fallback" => vec!["metrics", "requests", "types"],
             "confidence-threshold" => vec!["answers", "metrics", "requests", "types"],
+            "adaptive-threshold" => vec!["answers", "evidence", "metrics", "requests", "types"],
+            "drift-guard" => {
+                vec![
+                    "answers", "evidence", "incident", "metrics", "requests", "types",
+                ]
+            }
             "canary-rollback" => vec!["incident", "metrics", "rollouts", "types"],
             other => panic!("say what {other} imports"),
         };
@@ -46,7 +52,7 @@ async fn every_policy_says_the_name_and_summary_that_the_list_says() {
             .check(
                 builtin.name,
                 builtin.component,
-                options(builtin.name, json!({})),
+                options(builtin.name, settings(builtin.name)),
             )
             .await
             .unwrap();
@@ -62,7 +68,7 @@ async fn no_policy_loads_without_its_grants() {
     for builtin in BUILTINS {
         let options = PolicyOptions {
             grants: Grants::default(),
-            ..options(builtin.name, json!({}))
+            ..options(builtin.name, settings(builtin.name))
         };
         let error = host
             .activate(builtin.name, builtin.component, options)
@@ -90,6 +96,16 @@ async fn settings_that_do_not_fit_are_refused_with_their_place() {
             "/review_below",
         ),
         ("canary-rollback", json!({"alpha": 2}), "/alpha"),
+        (
+            "adaptive-threshold",
+            json!({"accept_at": 0.9, "ceiling": 0.8}),
+            "/ceiling",
+        ),
+        (
+            "drift-guard",
+            json!({"watch": [{"metric": "accuracy", "kind": "below"}]}),
+            "/watch/0/limit",
+        ),
     ] {
         let component = backstop_policies::component(name).unwrap();
         let error = host

@@ -12,7 +12,7 @@ use backstop::{
     PolicyOptions,
 };
 use parking_lot::Mutex;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -105,6 +105,16 @@ pub(crate) fn grants(builtin: &str) -> Grants {
     let (metrics, incident): (&[&str], bool) = match builtin {
         "layered-fallback" => (&["error-rate", "latency-ms"], false),
         "confidence-threshold" => (&["accuracy", "confidence"], false),
+        "adaptive-threshold" => (
+            &[
+                "labelled",
+                "confidence",
+                "estimated-accuracy",
+                "objective:*",
+            ],
+            false,
+        ),
+        "drift-guard" => (&["*"], true),
         "canary-rollback" => (&["error-rate", "latency-ms", "confidence"], true),
         other => panic!("no grants for {other}"),
     };
@@ -112,6 +122,15 @@ pub(crate) fn grants(builtin: &str) -> Grants {
         metrics: metrics.iter().map(|&name| name.to_owned()).collect(),
         incident,
         ..Grants::default()
+    }
+}
+
+/// The least that a policy has to be told.
+pub(crate) fn settings(builtin: &str) -> Value {
+    match builtin {
+        "adaptive-threshold" => json!({"accept_at": 0.8}),
+        "drift-guard" => json!({"watch": [{"metric": "confidence", "kind": "drift"}]}),
+        _ => json!({}),
     }
 }
 

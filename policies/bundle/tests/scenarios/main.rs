@@ -5,9 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adaptive_threshold;
 mod canary_rollback;
 mod components;
 mod confidence_threshold;
+mod drift_guard;
 mod kit;
 mod layered_fallback;
 mod replay;

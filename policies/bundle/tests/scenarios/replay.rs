@@ -7,8 +7,9 @@ use backstop::core::input::{
     AnswerFacts, BreakerState, Candidate, FinishReason, RequestFacts, RolloutFacts,
 };
 use backstop::core::metric::{
-    Comparison, ComparisonOptions, ComparisonVerdict, DriftReading, DriftVerdict, Estimate,
-    MetricsError, Moments, Proportion, Subject,
+    Comparison, ComparisonOptions, ComparisonVerdict, DriftReading, DriftVerdict, Estimate, Line,
+    LineReading, Measurement, MetricsError, Moments, ObjectiveState, ObjectiveStatus, Proportion,
+    Subject,
 };
 use backstop::record::RunOutcome;
 use backstop::{DecisionRecord, Isolation, MetricQuery, MetricsSource, PolicyOptions, Replayer};
@@ -100,6 +101,56 @@ impl MetricsSource for Weather {
             critical: rng.f64(),
             current_samples: rng.u64(0..1_000),
             reference_samples: rng.u64(0..1_000),
+        })
+    }
+
+    fn measure(&self, _: MetricQuery<'_>) -> Result<Measurement, MetricsError> {
+        self.draw(|rng| Measurement {
+            samples: rng.u64(0..600),
+            value: rng.f64(),
+            standard_error: rng.f64() / 10.0,
+            age_ms: rng.u64(0..7_200_000),
+        })
+    }
+
+    fn drift_from(&self, query: MetricQuery<'_>, _: &str) -> Result<DriftReading, MetricsError> {
+        self.drift(query, 600)
+    }
+
+    fn compare_with(
+        &self,
+        query: MetricQuery<'_>,
+        _: &str,
+        options: ComparisonOptions,
+    ) -> Result<Comparison, MetricsError> {
+        self.compare(query, &Subject::Route, options)
+    }
+
+    fn find_line(&self, _: MetricQuery<'_>, _: f64, _: f64) -> Result<LineReading, MetricsError> {
+        self.draw(|rng| match rng.u8(0..4) {
+            0 => LineReading::Infeasible,
+            1 => LineReading::NotEnoughData(rng.u64(0..100)),
+            _ => LineReading::Line(Line {
+                confidence: rng.f64(),
+                coverage: rng.f64(),
+                accepted: rng.u64(100..1_000),
+                wrong: rng.u64(0..100),
+                bound: rng.f64(),
+            }),
+        })
+    }
+
+    fn objective(&self, _: &str, _: u64) -> Result<ObjectiveStatus, MetricsError> {
+        self.draw(|rng| ObjectiveStatus {
+            state: [
+                ObjectiveState::Met,
+                ObjectiveState::Pending,
+                ObjectiveState::Firing,
+                ObjectiveState::NoEvidence,
+            ][rng.usize(0..4)],
+            severity: None,
+            burn_rate: rng.f64() * 20.0,
+            samples: rng.u64(0..1_000),
         })
     }
 }
@@ -263,6 +314,39 @@ async fn thousands_of_verdicts_replay_and_one_changed_byte_is_found() {
     });
     let (from, to) = (r#""confidence":0.4"#, r#""confidence":0.5"#);
     finds(&replayer, judged.unwrap(), from, to).await;
+}
+
+#[tokio::test]
+async fn adaptive_threshold_and_drift_guard_replay_whatever_they_were_told() {
+    let adaptive = json!({
+        "accept_at": 0.4, "ceiling": 0.9, "objective": "quality", "estimate": true,
+        "labels_min": 100, "tighten_by": 0.1,
+    });
+    let guard = json!({"accept_at": 0.2, "watch": [
+        {"metric": "confidence", "kind": "drift", "share": 0.5, "response": "review"},
+        {"metric": "confidence", "kind": "drift", "baseline": "spring", "limit": 0.5,
+         "incident": "warning"},
+        {"metric": "accuracy", "kind": "below", "limit": 0.3, "incident": "error"},
+        {"metric": "latency-ms", "kind": "above", "baseline": "spring", "response": "note"},
+    ]});
+    for (name, settings) in [("adaptive-threshold", adaptive), ("drift-guard", guard)] {
+        let host = Story::new().host_over(Weather::new(5));
+        let policy = activate(&host, name, settings.clone()).await;
+        for seed in 0..DECISIONS {
+            let mut rng = Rng::with_seed(seed);
+            let request = Arc::new(any_request(&mut rng));
+            let answer = Arc::new(any_answer(&mut rng));
+            host.decide_threshold(&policy, request, answer, &kit::default_verdict())
+                .await;
+        }
+        let records = host.records().drain();
+        let component = backstop_policies::component(name).unwrap();
+        let replayer = host
+            .replayer(component, options(name, settings))
+            .await
+            .unwrap();
+        replays(&replayer, &records, name, 3).await;
+    }
 }
 
 /// What instances decide that are put back after each decision is what fresh
