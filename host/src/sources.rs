@@ -359,6 +359,22 @@ impl MetricsSource for Evidence {
         let subject = query.about(query.subject)?;
         self.measure(query.metric, subject, query.window_s, query.now_ms)
     }
+
+    fn find_line(
+        &self,
+        query: MetricQuery<'_>,
+        error_max: f64,
+        delta: f64,
+    ) -> Result<LineReading, MetricsError> {
+        let subject = query.about(query.subject)?;
+        let MetricQuery {
+            metric,
+            window_s,
+            now_ms,
+            ..
+        } = query;
+        self.find_line(metric, subject, window_s, error_max, delta, now_ms)
+    }
 }
 
 /// No metrics: every query is answered `unavailable`.

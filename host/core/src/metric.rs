@@ -22,7 +22,26 @@ pub mod name {
     /// Value: confidence in `[0, 1]`.
     pub const CONFIDENCE: &str = "confidence";
 
-    /// All of them.
+    /// Rate: answers that were the route's positive label and are right /
+    /// answers that were it.
+    pub const PRECISION: &str = "precision";
+    /// Rate: answers that were the positive label and are right / labels that
+    /// are it.
+    pub const RECALL: &str = "recall";
+    /// Labelled answers by their confidence.
+    pub const LABELLED: &str = "labelled";
+    /// Computed: harmonic mean of precision and recall.
+    pub const F1: &str = "f1";
+    /// Computed: area under the curve of confidence against being right.
+    pub const AUC: &str = "auc";
+    /// Computed: mean square of confidence less being right.
+    pub const BRIER: &str = "brier";
+    /// Computed: expected calibration error over ten bins of equal width.
+    pub const CALIBRATION_ERROR: &str = "calibration-error";
+    /// Computed: accuracy that confidences of answers without labels promise.
+    pub const ESTIMATED_ACCURACY: &str = "estimated-accuracy";
+
+    /// Those that every subject has.
     pub const ALL: [&str; 7] = [
         ERROR_RATE,
         ESCALATION_RATE,

@@ -76,9 +76,23 @@ impl Tally for Bins {
     }
 }
 
-/// The bin of a confidence in `[0, 1]`; 1 belongs to the last.
+/// The bin of a confidence in `[0, 1]`: the last one whose lower edge it
+/// reaches; 1 belongs to the last.
 pub(super) fn bin_of(confidence: f64) -> u8 {
-    ((confidence * LABELLED_BINS as f64) as usize).min(LABELLED_BINS - 1) as u8
+    // The product may be off by a rounding; the edges decide, for a line on an
+    // edge accepts by them.
+    let near = (confidence * LABELLED_BINS as f64) as usize;
+    let at = match near {
+        near if confidence >= lowest_of(near + 1) => near + 1,
+        near if confidence < lowest_of(near) => near.saturating_sub(1),
+        near => near,
+    };
+    at.min(LABELLED_BINS - 1) as u8
+}
+
+/// The lower edge of a bin.
+pub(super) fn lowest_of(at: usize) -> f64 {
+    at as f64 / LABELLED_BINS as f64
 }
 
 impl Labelled {

@@ -9,16 +9,18 @@
 //! *segment*, `accuracy{tier=gold}` (see [`metric::base`]).
 //!
 //! What is kept of a series is in `series` and the modules that it names, what
-//! is answered in `query` and `reference`, what outlives a restart in
-//! `snapshot`.
+//! is answered in `query`, `computed`, `line` and `reference`, what outlives a
+//! restart in `snapshot`.
 //!
 //! Always holds: a metric has one kind in all its segments; a metric that is known and has no
 //! series for the subject is no evidence (0 samples) and no error; the number
 //! of metrics and series is bounded, and what was turned away is counted.
 
 mod categories;
+mod computed;
 mod counts;
 mod labelled;
+mod line;
 mod numbers;
 mod query;
 mod reference;
@@ -28,6 +30,7 @@ mod snapshot;
 mod tests;
 
 pub use categories::{CATEGORIES_MAX, CATEGORY_BYTES_MAX, OTHER};
+pub use computed::ESTIMATE_LABELS_MIN;
 pub use labelled::{LABELLED_BINS, LabelledBin};
 pub use query::check_comparison;
 pub use reference::Reference;

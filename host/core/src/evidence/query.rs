@@ -188,7 +188,9 @@ impl Evidence {
     }
 
     /// A rate, or the mean of a value, as a number with its standard error:
-    /// `√(p(1 − p)/n)` and `s/√n`. Of labelled answers the accuracy.
+    /// `√(p(1 − p)/n)` and `s/√n`. Of labelled answers the accuracy. `f1`,
+    /// `auc`, `brier`, `calibration-error` and `estimated-accuracy` are computed
+    /// from others.
     ///
     /// # Errors
     ///
@@ -202,7 +204,7 @@ impl Evidence {
         now_ms: u64,
     ) -> Result<Measurement, MetricsError> {
         let Some(kind) = self.kind(metric) else {
-            return Err(MetricsError::Unknown(metric.to_string()));
+            return self.computed(metric, subject, window_s, now_ms);
         };
         let series = self.asked(metric, subject, kind)?;
         let newest_ms = series.and_then(|series| series.newest_ms());

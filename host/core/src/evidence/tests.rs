@@ -1,5 +1,6 @@
 //! What is recorded is found again; what is out of range is refused.
 
+mod computed;
 mod kinds;
 
 use super::*;

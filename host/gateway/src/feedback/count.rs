@@ -9,12 +9,6 @@ use backstop_core::evidence::{MetricKind, SeriesError};
 use backstop_core::input::FinishReason;
 use backstop_core::metric::name;
 
-/// Labelled answers: confidence, and whether it was right.
-pub(crate) const LABELLED: &str = "labelled";
-/// Of the answers with the positive label, those that deserve it.
-const PRECISION: &str = "precision";
-/// Of what deserves the positive label, the answers that have it.
-const RECALL: &str = "recall";
 /// What people make of answers, in `[0, 1]`.
 const RATING: &str = "rating";
 /// The predicted label.
@@ -42,7 +36,7 @@ pub(crate) fn declare(evidence: &Evidence, feedback: &config::Feedback) -> Resul
     let store = evidence.store();
     for (metric, kind) in [
         (name::ACCURACY, MetricKind::Rate),
-        (LABELLED, MetricKind::Labelled),
+        (name::LABELLED, MetricKind::Labelled),
         (RATING, MetricKind::Value),
         (LABEL, MetricKind::Category),
         (FINISH_REASON, MetricKind::Category),
@@ -50,8 +44,8 @@ pub(crate) fn declare(evidence: &Evidence, feedback: &config::Feedback) -> Resul
         store.declare(metric, kind)?;
     }
     if feedback.positive_label.is_some() {
-        store.declare(PRECISION, MetricKind::Rate)?;
-        store.declare(RECALL, MetricKind::Rate)?;
+        store.declare(name::PRECISION, MetricKind::Rate)?;
+        store.declare(name::RECALL, MetricKind::Rate)?;
     }
     for (outcome, kind) in &feedback.outcomes {
         let kind = match kind {
@@ -107,7 +101,7 @@ pub(super) fn right(
         series.record_rate_at(now_ms, at_ms, right);
     });
     if let Some(confidence) = confidence {
-        evidence.each(of, LABELLED, MetricKind::Labelled, |series| {
+        evidence.each(of, name::LABELLED, MetricKind::Labelled, |series| {
             series.record_labelled(now_ms, at_ms, confidence, right);
         });
     }
@@ -161,7 +155,10 @@ pub(super) fn facts(
         before.confusion(predicted, positive),
         after.confusion(predicted, positive),
     );
-    for (metric, before, after) in [(PRECISION, before.0, after.0), (RECALL, before.1, after.1)] {
+    for (metric, before, after) in [
+        (name::PRECISION, before.0, after.0),
+        (name::RECALL, before.1, after.1),
+    ] {
         if let (None, Some(event)) = (before, after) {
             evidence.each(&of, metric, MetricKind::Rate, |series| {
                 series.record_rate_at(now_ms, of.at_ms, event);
