@@ -10,12 +10,13 @@
 //!
 //! What is kept of a series is in `series` and the modules that it names, what
 //! is answered in `query`, `computed`, `line` and `reference`, what outlives a
-//! restart in `snapshot`.
+//! restart in `snapshot`, what is kept by a name to compare with in [`baseline`].
 //!
 //! Always holds: a metric has one kind in all its segments; a metric that is known and has no
 //! series for the subject is no evidence (0 samples) and no error; the number
 //! of metrics and series is bounded, and what was turned away is counted.
 
+pub mod baseline;
 mod categories;
 mod computed;
 mod counts;
