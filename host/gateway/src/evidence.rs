@@ -2,10 +2,11 @@
 //!
 //! The store and the statistics are `backstop-core`'s. This module resolves
 //! series once, when routes and releases are built ([`Standard`]), and says what
-//! is recorded when. The host's queries go to the store itself. Recording is a
+//! is recorded when. Policies' questions are answered in `source`. Recording is a
 //! short lock for each number.
 
 pub(crate) mod kept;
+pub(crate) mod source;
 
 use crate::store::Segment;
 use backstop_core::evidence::{self, EvidenceOptions, MetricKind, Series, SubjectRef};

@@ -13,11 +13,13 @@ mod control;
 pub(crate) use apply::last_revision;
 pub use apply::{Applied, ApplyError, ApplyProblem};
 
+use crate::baselines::Baselines;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::evidence::Evidence;
 use crate::evidence::kept::Keeper;
+use crate::evidence::source::Source;
 use crate::execute::REVIEWS_WAITING_MAX;
 use crate::feedback::{self, Feedback};
 use crate::outbox::Outbox;
@@ -70,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) incidents: Incidents,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) evidence: Arc<Evidence>,
+    baselines: Arc<Baselines>,
     pub(crate) upstream: Arc<Upstream>,
     /// None where no spans are exported.
     spans: Option<Spans>,
@@ -132,9 +135,11 @@ impl Gateway {
         let evidence = Arc::new(Evidence::new());
         let upstream = Arc::new(Upstream::new());
         let caller = Caller::new(plant.clone(), upstream.clone(), clock);
+        let baselines = Arc::new(Baselines::load(parts.store.clone()).await);
+        let source = Source::new(evidence.store().clone(), baselines.clone());
         let host = Host::builder()
             .options(config.host_options())
-            .metrics(evidence.store().clone())
+            .metrics(Arc::new(source))
             .models(Arc::new(caller))
             .incidents(Arc::new(parts.incidents.clone()))
             .clock(move || clock.now_ms())
@@ -168,6 +173,7 @@ impl Gateway {
                 incidents: parts.incidents,
                 telemetry: parts.telemetry,
                 evidence,
+                baselines,
                 upstream,
                 spans,
                 clock,
@@ -217,6 +223,11 @@ impl Gateway {
     /// The evidence that policies read.
     pub fn evidence(&self) -> &Arc<Evidence> {
         &self.shared.evidence
+    }
+
+    /// What evidence is held against.
+    pub fn baselines(&self) -> &Arc<Baselines> {
+        &self.shared.baselines
     }
 
     /// The clock.

@@ -38,6 +38,7 @@
 //! ```
 
 pub mod admin;
+pub mod baselines;
 mod callback;
 pub mod caller;
 mod chain;

@@ -15,8 +15,8 @@
 use super::numbers::Spread;
 use super::query::last_s;
 use super::{
-    CATEGORIES_MAX, CATEGORY_BYTES_MAX, Evidence, MetricKind, OTHER, Reference, SubjectRef,
-    VALUE_MAX,
+    CATEGORIES_MAX, CATEGORY_BYTES_MAX, Evidence, LABELLED_BINS, MetricKind, OTHER, Reference,
+    SubjectRef, VALUE_MAX,
 };
 use crate::metric::{MetricsError, Proportion, Share};
 use crate::sketch;
@@ -38,6 +38,55 @@ pub const LIMITS_SIGMAS: f64 = 3.0;
 pub struct Baseline {
     /// By the metric's name.
     pub metrics: BTreeMap<String, Held>,
+}
+
+impl Baseline {
+    /// What is wrong with a baseline that somebody else made; empty when nothing
+    /// is.
+    pub fn mistakes(&self) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        if self.metrics.is_empty() || self.metrics.len() > BASELINE_METRICS_MAX {
+            mistakes.push(format!(
+                "{} metrics, where 1 to {BASELINE_METRICS_MAX} are possible",
+                self.metrics.len()
+            ));
+        }
+        for (metric, held) in &self.metrics {
+            let mut wrong = |what: &str| mistakes.push(format!("metric `{metric}`: {what}"));
+            if held.reference.samples() == 0 {
+                wrong("no samples");
+            }
+            match &held.reference {
+                Reference::Rate { counts } if counts.events > counts.trials => {
+                    wrong("`events` are more than `trials`");
+                }
+                Reference::Value { moments, bins } => {
+                    let finite = moments.mean.is_finite() && moments.stddev.is_finite();
+                    if !finite || moments.stddev < 0.0 {
+                        wrong("`mean` and `stddev` must be finite, `stddev` at least 0");
+                    }
+                    let counted = bins.iter().map(|(_, n)| n).sum::<u64>();
+                    if !bins.is_empty() && counted != moments.samples {
+                        wrong("`bins` do not add up to `samples`");
+                    }
+                }
+                Reference::Category { shares } if shares.len() > CATEGORIES_MAX => {
+                    wrong(&format!("more than {CATEGORIES_MAX} categories"));
+                }
+                Reference::Labelled { bins } if bins.len() != LABELLED_BINS => {
+                    wrong(&format!("labelled answers have {LABELLED_BINS} bins"));
+                }
+                _ => {}
+            }
+            if held
+                .limits
+                .is_some_and(|limits| !(limits.low <= limits.high))
+            {
+                wrong("`low` is not below `high`");
+            }
+        }
+        mistakes
+    }
 }
 
 /// What one metric is held against.

@@ -437,6 +437,12 @@ impl Evidence {
             .map(move |series| series.summary(span, now_ms, &SUMMARY_QUANTILES))
     }
 
+    /// Metric and subject of every series, in no order.
+    pub fn names(&self) -> impl Iterator<Item = (Arc<str>, Subject)> + '_ {
+        self.all()
+            .map(|series| (series.metric.clone(), series.subject.clone()))
+    }
+
     /// How full the store is and what it has turned away.
     pub fn load(&self) -> EvidenceLoad {
         let refused = |shard: &RwLock<HashMap<Key, Arc<Series>>>| -> u64 {

@@ -72,6 +72,7 @@ impl From<StoreError> for ApiError {
         let (status, code) = match &error {
             StoreError::Full { .. } => (StatusCode::TOO_MANY_REQUESTS, "queue_full"),
             StoreError::IncidentsFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "incidents_full"),
+            StoreError::BaselinesFull(_) => (StatusCode::TOO_MANY_REQUESTS, "baselines_full"),
             StoreError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
             StoreError::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found"),
             StoreError::AlreadyResolved(_) => (StatusCode::CONFLICT, "already_resolved"),

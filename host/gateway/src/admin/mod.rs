@@ -20,17 +20,21 @@
 //! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
 //! | `GET /admin/v1/outbox`, `…/{id}`; `POST …/{id}/retry` | messages to others, dead letters |
 //! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
+//! | `GET /admin/v1/evidence`, `…/read` | series, and all that is known of a metric in a window |
+//! | `GET /admin/v1/baselines`, `…/{name}`; `POST …/{name}`, `…/use`, `…/remove` | what evidence is held against |
 //! | `GET /admin/v1/config`; `POST /admin/v1/reload` | configuration |
 //! | `GET /admin/v1/openapi.json` | all of this for machines |
 //!
 //! Lists are `{"data": […]}`, errors `{"error": {"message", "code", …}}`.
 //! Bodies and pages are bounded.
 
+mod baselines;
 mod config;
 pub mod control;
 mod dashboard;
 mod decisions;
 mod error;
+mod evidence;
 mod guard;
 mod health;
 mod incidents;
@@ -47,7 +51,10 @@ pub use control::{
 };
 pub use health::STORE_CHECK_HOLDS;
 
+use crate::baselines::Baselines;
+use crate::clock::Clock;
 use crate::config::Secret;
+use crate::evidence::Evidence;
 use crate::reload::Reloader;
 use crate::store::{Incidents, PAGE_MAX, Store};
 use crate::telemetry::Telemetry;
@@ -80,6 +87,9 @@ pub struct AdminState {
     store: Arc<dyn Store>,
     incidents: Incidents,
     telemetry: Arc<Telemetry>,
+    evidence: Arc<Evidence>,
+    baselines: Arc<Baselines>,
+    clock: Clock,
     reloader: Reloader,
     token: Option<Secret>,
     component_bytes_max: usize,
@@ -99,6 +109,12 @@ pub struct AdminParts {
     pub incidents: Incidents,
     /// The metrics.
     pub telemetry: Arc<Telemetry>,
+    /// The evidence that policies read.
+    pub evidence: Arc<Evidence>,
+    /// What it is held against.
+    pub baselines: Arc<Baselines>,
+    /// The clock of the evidence.
+    pub clock: Clock,
     /// Reloads the configuration.
     pub reloader: Reloader,
     /// The token that is asked for. Without one the listener must be on
@@ -117,6 +133,9 @@ impl AdminState {
             store: parts.store,
             incidents: parts.incidents,
             telemetry: parts.telemetry,
+            evidence: parts.evidence,
+            baselines: parts.baselines,
+            clock: parts.clock,
             reloader: parts.reloader,
             token: parts.token,
             component_bytes_max: parts.component_bytes_max,
@@ -159,6 +178,12 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(outbox::list))
         .routes(routes!(outbox::one))
         .routes(routes!(outbox::retry))
+        .routes(routes!(evidence::list))
+        .routes(routes!(evidence::read))
+        .routes(routes!(baselines::list))
+        .routes(routes!(baselines::one, baselines::make))
+        .routes(routes!(baselines::put_to_use))
+        .routes(routes!(baselines::remove))
         .routes(routes!(incidents::list))
         .routes(routes!(incidents::close))
         .routes(routes!(config::status))

@@ -11,7 +11,9 @@
 )]
 
 use super::{Check, RolloutCommand, RolloutStatus};
-use crate::store::{IncidentState, MessageState, Order, Resolution, ReviewStatus, RolloutEvent};
+use crate::store::{
+    BaselineHead, IncidentState, MessageState, Order, Resolution, ReviewStatus, RolloutEvent,
+};
 use axum::Extension;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -206,6 +208,94 @@ pub(super) struct ReviewList {
     data: Vec<ReviewView>,
     /// True when there may be another page.
     has_more: bool,
+}
+
+/// Series of evidence.
+#[derive(ToSchema)]
+pub(super) struct SeriesList {
+    data: Vec<SeriesView>,
+    /// True when there may be another page.
+    has_more: bool,
+    /// How many series there are in all.
+    series: usize,
+    /// How often a series was asked for that did not fit.
+    overflowed: u64,
+    /// Records that the series refused: no finite number, or of another kind.
+    refused: u64,
+}
+
+/// A series of evidence.
+#[derive(ToSchema)]
+pub(super) struct SeriesView {
+    /// With its segment: `accuracy{tier=gold}`.
+    metric: String,
+    /// `rate`, `value`, `category` or `labelled`.
+    kind: String,
+    /// What it is of: `route`, or `model` with or without `release`, or nothing
+    /// of it, which is the process.
+    subject: Value,
+}
+
+/// What is known of a metric in a window.
+#[derive(ToSchema)]
+pub(super) struct ReadingView {
+    metric: String,
+    /// As that of a series, or `computed`.
+    kind: String,
+    subject: Value,
+    /// Seconds.
+    window_s: u32,
+    /// The moment that it ends, in milliseconds since the Unix epoch.
+    at_ms: u64,
+    /// `samples`, `value`, `standard_error`, `age_ms`; not of categories. With 0
+    /// samples the others mean nothing.
+    #[schema(required = false)]
+    measure: Value,
+    /// `events`, `trials` and Wilson's interval at 95 %, of a rate.
+    #[schema(required = false)]
+    rate: Value,
+    /// `samples`, `mean`, `stddev` and quantiles, of a value.
+    #[schema(required = false)]
+    value: Value,
+    /// Categories, the most frequent first.
+    #[schema(required = false)]
+    shares: Value,
+    /// Drift from the time before the window, of values and categories.
+    #[schema(required = false)]
+    drift: Value,
+    /// The line of confidence, of `labelled`, where `error_max` is given.
+    #[schema(required = false)]
+    line: Value,
+    /// The comparison with another model or release, where one is named.
+    #[schema(required = false)]
+    comparison: Value,
+    /// What the baseline says, where one is named: `comparison`, `drift`,
+    /// `limits` and the `place` among them.
+    #[schema(required = false)]
+    baseline: Value,
+}
+
+/// All versions of all baselines.
+#[derive(ToSchema)]
+pub(super) struct BaselineList {
+    data: Vec<BaselineHead>,
+    /// Never true: their number is bounded.
+    has_more: bool,
+}
+
+/// A version of a baseline.
+#[derive(ToSchema)]
+pub(super) struct BaselineView {
+    name: String,
+    version: u32,
+    in_use: bool,
+    /// Milliseconds since the Unix epoch.
+    at_ms: u64,
+    by: String,
+    source: String,
+    note: String,
+    /// By metric: `reference`, and `limits` where there are any.
+    metrics: Value,
 }
 
 /// The messages of the outbox.

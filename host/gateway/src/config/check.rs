@@ -32,7 +32,7 @@ pub(super) fn below(path: &str, key: &str) -> String {
 }
 
 /// True for what may be a name.
-pub(super) fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.bytes().all(allowed)
 }

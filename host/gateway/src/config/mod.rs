@@ -45,6 +45,7 @@ mod tree;
 pub use attributes::{Attribute, AttributeNames};
 pub use callback::{AllowedUrl, Callbacks};
 pub(crate) use callback::{callback_url, origin as callback_origin};
+pub(crate) use check::is_name;
 pub use feedback::{Feedback, OutcomeKind};
 pub use limit::{Limit, LimitKind};
 pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};

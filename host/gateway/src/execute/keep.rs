@@ -106,6 +106,7 @@ fn is_passing(error: &StoreError) -> bool {
         | StoreError::Database { .. } => true,
         StoreError::Full { .. }
         | StoreError::IncidentsFull { .. }
+        | StoreError::BaselinesFull(_)
         | StoreError::TooLarge { .. }
         | StoreError::NotFound { .. }
         | StoreError::AlreadyResolved(_)

@@ -1,5 +1,6 @@
 //! What outlives a restart: reviews, incidents, rollout events, activations,
-//! messages that are to be sent, answers that feedback may come on, evidence.
+//! messages that are to be sent, answers that feedback may come on, evidence,
+//! baselines.
 //!
 //! [`Store`] is the seam between what one node decides for all and where that
 //! is kept. What the gateway relies on, whichever store it is:
@@ -10,6 +11,7 @@
 //! - No method blocks the thread that polls it.
 
 pub mod answers;
+pub mod baselines;
 pub mod incidents;
 pub mod messages;
 pub mod sqlite;
@@ -18,6 +20,7 @@ pub use answers::{
     AnswerLimits, Fact, FeedbackEnd, FoundAnswer, KeptEvidence, NewFeedback, RememberedAnswer,
     Segment,
 };
+pub use baselines::{BaselineHead, KeptBaseline, NewBaseline};
 pub use incidents::Incidents;
 pub use messages::{
     Announce, AttemptEnd, Message, MessageCount, MessageFilter, MessageState, NewMessage, Taken,
@@ -304,6 +307,9 @@ pub enum StoreError {
         /// How many are open.
         open: u64,
     },
+    /// There are too many baselines.
+    #[error("there are {0} baselines, which is as many as there may be; remove one")]
+    BaselinesFull(u32),
     /// A body is too large.
     #[error("review of {bytes} bytes is larger than the {max} that are kept")]
     TooLarge {
@@ -646,6 +652,52 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A failure of the store.
     fn evidence(&self, after: &str) -> BoxFuture<'_, Result<Vec<KeptEvidence>, StoreError>>;
+
+    /// Keeps a version of a baseline under the next number of its name, and
+    /// puts it to use.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::BaselinesFull`], or a failure of the store; nothing was
+    /// changed.
+    fn add_baseline(&self, new: NewBaseline) -> BoxFuture<'_, Result<BaselineHead, StoreError>>;
+
+    /// Puts a version of a baseline to use, in place of the one that was.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotFound`], or a failure of the store; nothing was changed.
+    fn use_baseline(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> BoxFuture<'_, Result<BaselineHead, StoreError>>;
+
+    /// Forgets a baseline with all its versions.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Store::use_baseline`].
+    fn remove_baseline(&self, name: &str) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// All versions of all baselines, by name, the newest first. Their number
+    /// is bounded.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn baselines(&self) -> BoxFuture<'_, Result<Vec<BaselineHead>, StoreError>>;
+
+    /// One version of a baseline, or the one in use; none where there is none.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn baseline(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> BoxFuture<'_, Result<Option<KeptBaseline>, StoreError>>;
 
     /// Writes and takes back, to see that the store works.
     ///

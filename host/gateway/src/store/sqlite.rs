@@ -6,6 +6,7 @@
 //! file is made readable for its owner only: it holds what people asked.
 
 mod answers;
+mod baselines;
 mod evidence;
 mod history;
 mod messages;
@@ -14,10 +15,10 @@ mod schema;
 mod worker;
 
 use super::{
-    Activation, Announce, AnswerLimits, AttemptEnd, Fact, FeedbackEnd, FoundAnswer, Incident,
-    IncidentState, KeptEvidence, Message, MessageCount, MessageFilter, NewFeedback, NewReview,
-    RememberedAnswer, Resolution, Resolved, Review, ReviewFilter, RolloutEvent, Store, StoreError,
-    StoreOptions, Taken,
+    Activation, Announce, AnswerLimits, AttemptEnd, BaselineHead, Fact, FeedbackEnd, FoundAnswer,
+    Incident, IncidentState, KeptBaseline, KeptEvidence, Message, MessageCount, MessageFilter,
+    NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved, Review,
+    ReviewFilter, RolloutEvent, Store, StoreError, StoreOptions, Taken,
 };
 use crate::trail::RequestId;
 use backstop::{BoxFuture, IncidentReport, Severity};
@@ -431,6 +432,45 @@ impl Store for SqliteStore {
         let after = after.to_owned();
         Box::pin(self.reader.submit("read evidence", move |connection| {
             evidence::page(connection, &after)
+        }))
+    }
+
+    fn add_baseline(&self, new: NewBaseline) -> BoxFuture<'_, Result<BaselineHead, StoreError>> {
+        Box::pin(self.writer.submit("add a baseline", move |connection| {
+            baselines::add(connection, &new)
+        }))
+    }
+
+    fn use_baseline(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> BoxFuture<'_, Result<BaselineHead, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.writer.submit("use a baseline", move |connection| {
+            baselines::put_to_use(connection, &name, version)
+        }))
+    }
+
+    fn remove_baseline(&self, name: &str) -> BoxFuture<'_, Result<(), StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.writer.submit("remove a baseline", move |connection| {
+            baselines::remove(connection, &name)
+        }))
+    }
+
+    fn baselines(&self) -> BoxFuture<'_, Result<Vec<BaselineHead>, StoreError>> {
+        Box::pin(self.reader.submit("list baselines", baselines::list))
+    }
+
+    fn baseline(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> BoxFuture<'_, Result<Option<KeptBaseline>, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.reader.submit("read a baseline", move |connection| {
+            baselines::get(connection, &name, version)
         }))
     }
 

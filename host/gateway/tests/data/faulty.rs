@@ -2,10 +2,10 @@
 
 use backstop::{BoxFuture, IncidentReport, Severity};
 use backstop_gateway::store::{
-    Activation, Announce, AnswerLimits, AttemptEnd, Fact, FeedbackEnd, FoundAnswer, Incident,
-    IncidentState, KeptEvidence, Message, MessageCount, MessageFilter, NewFeedback, NewReview,
-    RememberedAnswer, Resolution, Resolved, Review, ReviewFilter, RolloutEvent, SqliteStore, Store,
-    StoreError, StoreOptions, Taken,
+    Activation, Announce, AnswerLimits, AttemptEnd, BaselineHead, Fact, FeedbackEnd, FoundAnswer,
+    Incident, IncidentState, KeptBaseline, KeptEvidence, Message, MessageCount, MessageFilter,
+    NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved, Review,
+    ReviewFilter, RolloutEvent, SqliteStore, Store, StoreError, StoreOptions, Taken,
 };
 use backstop_gateway::trail::RequestId;
 use parking_lot::Mutex;
@@ -296,6 +296,37 @@ impl Store for Faulty {
 
     fn evidence(&self, after: &str) -> BoxFuture<'_, Result<Vec<KeptEvidence>, StoreError>> {
         self.inner.evidence(after)
+    }
+
+    fn add_baseline(&self, new: NewBaseline) -> BoxFuture<'_, Result<BaselineHead, StoreError>> {
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.add_baseline(new).await
+        })
+    }
+
+    fn use_baseline(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> BoxFuture<'_, Result<BaselineHead, StoreError>> {
+        self.inner.use_baseline(name, version)
+    }
+
+    fn remove_baseline(&self, name: &str) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.remove_baseline(name)
+    }
+
+    fn baselines(&self) -> BoxFuture<'_, Result<Vec<BaselineHead>, StoreError>> {
+        self.inner.baselines()
+    }
+
+    fn baseline(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> BoxFuture<'_, Result<Option<KeptBaseline>, StoreError>> {
+        self.inner.baseline(name, version)
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -7,6 +7,7 @@
 )]
 
 mod apis;
+mod baselines;
 mod callbacks;
 mod connections;
 mod fallback;

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Migrations in order; number `n` leads from schema `n` to schema `n + 1`.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     r"
 CREATE TABLE reviews (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -136,6 +136,21 @@ CREATE TABLE evidence (
     kept_ms         INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX evidence_by_age ON evidence (kept_ms);
+",
+    r"
+CREATE TABLE baselines (
+    name            TEXT NOT NULL,
+    version         INTEGER NOT NULL,
+    in_use          INTEGER NOT NULL CHECK (in_use IN (0, 1)),
+    at_ms           INTEGER NOT NULL,
+    by_whom         TEXT NOT NULL,
+    source          TEXT NOT NULL,
+    note            TEXT NOT NULL,
+    metrics         TEXT NOT NULL,
+    held            TEXT NOT NULL,
+    PRIMARY KEY (name, version)
+) STRICT;
+CREATE UNIQUE INDEX baselines_in_use ON baselines (name) WHERE in_use = 1;
 ",
 ];
 
