@@ -22,6 +22,7 @@ use crate::metric::{MetricsError, Proportion, Share};
 use crate::sketch;
 use crate::window::Span;
 use serde::{Deserialize, Serialize};
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 /// Most metrics of a baseline.
@@ -78,10 +79,12 @@ impl Baseline {
                 }
                 _ => {}
             }
-            if held
-                .limits
-                .is_some_and(|limits| !(limits.low <= limits.high))
-            {
+            if held.limits.is_some_and(|limits| {
+                limits
+                    .low
+                    .partial_cmp(&limits.high)
+                    .is_none_or(Ordering::is_gt)
+            }) {
                 wrong("`low` is not below `high`");
             }
         }
@@ -265,7 +268,7 @@ impl Builder {
             Seen::Category(counts) => {
                 let share = |(category, count)| Share { category, count };
                 let mut shares: Vec<Share> = counts.into_iter().map(share).collect();
-                shares.sort_by(|a, b| b.count.cmp(&a.count));
+                shares.sort_by_key(|share| Reverse(share.count));
                 Held {
                     reference: Reference::Category { shares },
                     limits: None,

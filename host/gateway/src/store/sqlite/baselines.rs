@@ -26,9 +26,7 @@ pub(super) fn add(connection: &Connection, new: &NewBaseline) -> Result<Baseline
     }
     let version = last.unwrap_or(0) + 1;
     let metrics: Vec<&String> = new.baseline.metrics.keys().collect();
-    connection
-        .prepare_cached("UPDATE baselines SET in_use = 0 WHERE name = ?1")?
-        .execute([&new.name])?;
+    release(connection, &new.name)?;
     connection
         .prepare_cached(
             "INSERT INTO baselines (name, version, in_use, at_ms, by_whom, source, note, metrics, \
@@ -60,13 +58,23 @@ pub(super) fn put_to_use(
     version: u32,
 ) -> Result<BaselineHead, OpError> {
     let found = head(connection, name, version)?;
+    // The one in use is unique at every step.
+    release(connection, name)?;
     connection
-        .prepare_cached("UPDATE baselines SET in_use = (version = ?2) WHERE name = ?1")?
+        .prepare_cached("UPDATE baselines SET in_use = 1 WHERE name = ?1 AND version = ?2")?
         .execute(params![name, version])?;
     Ok(BaselineHead {
         in_use: true,
         ..found
     })
+}
+
+/// Takes the version in use out of it.
+fn release(connection: &Connection, name: &str) -> Result<(), OpError> {
+    connection
+        .prepare_cached("UPDATE baselines SET in_use = 0 WHERE name = ?1 AND in_use = 1")?
+        .execute([name])?;
+    Ok(())
 }
 
 /// Forgets all versions of a name.

@@ -1,6 +1,7 @@
 //! What the store promises, against real files.
 
 mod answers;
+mod baselines;
 mod messages;
 
 use super::*;
