@@ -11,6 +11,7 @@
 //! What is kept of a series is in `series` and the modules that it names, what
 //! is answered in `query`, `computed`, `line` and `reference`, what outlives a
 //! restart in `snapshot`, what is kept by a name to compare with in [`baseline`].
+//! Who keeps counts for longer than windows reach has a [`Tap`].
 //!
 //! Always holds: a metric has one kind in all its segments; a metric that is known and has no
 //! series for the subject is no evidence (0 samples) and no error; the number
@@ -27,6 +28,7 @@ mod query;
 mod reference;
 mod series;
 mod snapshot;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ pub use query::check_comparison;
 pub use reference::Reference;
 pub use series::{MetricKind, Series, SeriesSummary, SummaryNumbers, VALUE_MAX};
 pub use snapshot::KeptSeries;
+pub use tap::{Tap, TapOf};
 
 use crate::metric;
 use crate::window::Span;
@@ -159,6 +162,9 @@ pub enum SeriesError {
     /// There are too many metrics.
     #[error("metric `{0}` is one more than the {METRICS_MAX} that are allowed")]
     TooManyMetrics(String),
+    /// There is no such metric.
+    #[error("metric `{0}` is not known")]
+    Unknown(String),
 }
 
 /// What a store has turned away, and how full it is.

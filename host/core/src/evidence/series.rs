@@ -8,12 +8,13 @@ use super::categories::Category;
 use super::counts::Rate;
 use super::labelled::{LABELLED_BINS, Labelled, LabelledBin};
 use super::numbers::Value;
+use super::tap::Counting;
 use super::{Subject, SubjectRef};
 use crate::metric::{Estimate, Moments, Proportion};
 use crate::sketch::{self, Dense, Key};
 use crate::stats::BinPair;
 use crate::window::Span;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,6 +63,8 @@ pub struct Series {
     pub(super) body: Body,
     /// Values that were no number, of another kind, or from too long ago.
     refused: AtomicU64,
+    /// Who counts what is recorded a second time; seldom anybody.
+    pub(super) taps: RwLock<Vec<Arc<Counting>>>,
 }
 
 #[derive(Debug)]
@@ -132,6 +135,7 @@ impl Series {
             subject,
             body,
             refused: AtomicU64::new(0),
+            taps: RwLock::default(),
         }
     }
 
@@ -175,10 +179,14 @@ impl Series {
 
     /// [`Series::record_rate`] of the moment `at_ms`.
     pub fn record_rate_at(&self, now_ms: u64, at_ms: u64, event: bool) -> bool {
-        match &self.body {
+        let kept = match &self.body {
             Body::Rate(rate) => self.kept(rate.lock().record(now_ms, at_ms, event)),
             _ => self.refuse(),
+        };
+        if kept {
+            self.taps.read().iter().for_each(|tap| tap.rate(event));
         }
+        kept
     }
 
     /// Counts one value of now. True when it was kept; what is no number or
@@ -198,7 +206,11 @@ impl Series {
             return self.refuse();
         }
         let key = sketch::key(number); // the dear part, outside of the lock
-        self.kept(value.lock().record(now_ms, at_ms, number, key))
+        let kept = self.kept(value.lock().record(now_ms, at_ms, number, key));
+        if kept {
+            self.taps.read().iter().for_each(|tap| tap.value(number));
+        }
+        kept
     }
 
     /// Counts one category; [`super::OTHER`] where the series knows too many

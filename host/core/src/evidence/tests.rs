@@ -2,6 +2,7 @@
 
 mod computed;
 mod kinds;
+mod taps;
 
 use super::*;
 use crate::metric::{

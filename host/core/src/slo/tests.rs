@@ -1,6 +1,8 @@
 //! sloth's and pyrra's published numbers, and an outage from beginning to end.
 
+use super::config::{DAY_MS, HOUR_MS, MINUTE_MS};
 use super::*;
+use crate::metric::Severity;
 
 const MINUTE: u64 = MINUTE_MS;
 
@@ -239,8 +241,12 @@ fn silence_neither_ends_an_alert_nor_counts_as_good() {
     );
     assert!(slo.state(Urgency::Page).is_some_and(|state| state.fires()));
     // It survives a restart, and ends by a measurement.
-    let json = serde_json::to_string(&slo).expect("serializes");
-    let mut slo: Slo = serde_json::from_str(&json).expect("reads back");
+    let json = serde_json::to_string(slo.alerts()).expect("serializes");
+    let alerts: Vec<alert::Alert> = serde_json::from_str(&json).expect("reads back");
+    // One that has another number of windows is another objective.
+    let other = Slo::resume(SloConfig::new(0.99), alerts.clone()).expect("is right");
+    assert_eq!(other.state(Urgency::Page), Some(NoEvidence));
+    let mut slo = Slo::resume(slo.config().clone(), alerts).expect("is right");
     assert_eq!(step(&mut slo, 10 + MINUTE, &bad), firing(None));
     assert!(!step(&mut slo, 11 + MINUTE, &counts((0, 1_000), (0, 100))).fires());
     assert_eq!(
