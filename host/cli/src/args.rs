@@ -45,6 +45,8 @@ pub(crate) enum Command {
     /// See how models are doing, and take them out or in
     #[command(subcommand)]
     Model(ModelCommand),
+    /// See whether a running gateway keeps what is promised, and how fast its error budgets go
+    Objectives(cmd::objectives::Args),
     /// Look into what a running gateway has done
     #[command(subcommand)]
     Log(LogCommand),
@@ -150,6 +152,8 @@ mod tests {
             "backstop policy history chat",
             "backstop log requests --route chat --outcome failed --json",
             "backstop log requests 001a2b3c4d5e6f70",
+            "backstop objectives --watch",
+            "backstop objectives --json --admin http://127.0.0.1:1",
             "backstop reload",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
@@ -170,6 +174,7 @@ mod tests {
             "backstop policy rollback chat --to 0",
             "backstop policy activate chat",
             "backstop log",
+            "backstop objectives --json --watch",
             "backstop log requests 1 --route chat",
         ] {
             let parsed = Cli::try_parse_from(line.split_whitespace());

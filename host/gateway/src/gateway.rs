@@ -22,6 +22,7 @@ use crate::evidence::kept::Keeper;
 use crate::evidence::source::Source;
 use crate::execute::REVIEWS_WAITING_MAX;
 use crate::feedback::{self, Feedback};
+use crate::objectives::Objectives;
 use crate::outbox::Outbox;
 use crate::plant::{Asked, Plant};
 use crate::rollouts::Rollouts;
@@ -84,6 +85,8 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     /// Answers that are remembered.
     pub(crate) feedback: Feedback,
+    /// What is promised, and whether it is kept.
+    pub(crate) objectives: Arc<Objectives>,
     /// Evidence over restarts.
     keeper: Keeper,
     unrouted: Arc<RouteMetrics>,
@@ -136,7 +139,19 @@ impl Gateway {
         let upstream = Arc::new(Upstream::new());
         let caller = Caller::new(plant.clone(), upstream.clone(), clock);
         let baselines = Arc::new(Baselines::load(parts.store.clone()).await);
-        let source = Source::new(evidence.store().clone(), baselines.clone());
+        let objectives = Objectives::load(
+            evidence.clone(),
+            parts.store.clone(),
+            parts.incidents.clone(),
+            parts.telemetry.clone(),
+            clock,
+        );
+        let objectives = Arc::new(objectives.await);
+        let source = Source::new(
+            evidence.store().clone(),
+            baselines.clone(),
+            objectives.clone(),
+        );
         let host = Host::builder()
             .options(config.host_options())
             .metrics(Arc::new(source))
@@ -168,6 +183,7 @@ impl Gateway {
                 host,
                 outbox: Outbox::new(parts.store.clone(), parts.telemetry.clone()),
                 feedback,
+                objectives,
                 keeper,
                 store: parts.store,
                 incidents: parts.incidents,
@@ -190,6 +206,7 @@ impl Gateway {
         gateway.shared.outbox.start();
         gateway.shared.feedback.start(seeds);
         gateway.shared.keeper.start();
+        gateway.shared.objectives.start();
         Ok(gateway)
     }
 
@@ -293,10 +310,18 @@ impl Gateway {
         self.shared.outbox.finish().await;
     }
 
-    /// Writes the answers that wait to be remembered and the evidence that has
-    /// changed, some seconds at most.
+    /// Looks at all objectives as of `now_ms`, and tells and keeps what has
+    /// changed, as happens by itself every ten seconds. A moment before that of
+    /// the last look is left out; one in the future is for drills.
+    pub async fn look_at_objectives(&self, now_ms: u64) {
+        self.shared.objectives.look(now_ms).await;
+    }
+
+    /// Writes the answers that wait to be remembered, the evidence that has
+    /// changed and where objectives stand, some seconds at most.
     pub async fn finish_evidence(&self) {
         self.shared.feedback.finish().await;
+        self.shared.objectives.finish().await;
         self.shared.keeper.finish().await;
     }
 

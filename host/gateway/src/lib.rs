@@ -55,6 +55,7 @@ pub mod gateway;
 mod health;
 mod http;
 pub mod launch;
+pub mod objectives;
 pub mod openai;
 pub mod outbox;
 pub mod plant;

@@ -19,6 +19,7 @@ mod feedback;
 mod genai;
 mod keys;
 mod moves;
+mod objectives;
 mod outbox;
 mod policy;
 mod release;
@@ -33,6 +34,7 @@ pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
 use crate::admin::LoadStatus;
 use crate::config::AttributeNames;
+use crate::objectives::ObjectiveReport;
 use crate::store::MessageCount;
 use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
@@ -40,6 +42,7 @@ use backstop_core::input::BreakerState;
 use genai::GenAi;
 use labels::{One, Three, Two};
 use moves::Moves;
+use objectives::ObjectiveMetrics;
 use outbox::OutboxMetrics;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -125,6 +128,8 @@ pub struct Snapshot {
     pub reviews_pending: Option<Vec<(String, u64)>>,
     /// Messages of each channel in the outbox; as above.
     pub messages: Option<Vec<MessageCount>>,
+    /// How objectives stand.
+    pub objectives: Vec<ObjectiveReport>,
     /// Severity, open incidents; as above.
     pub incidents_open: Option<Vec<(Severity, u64)>>,
 }
@@ -139,6 +144,7 @@ pub struct Telemetry {
     moves: Moves,
     outbox: OutboxMetrics,
     feedback: FeedbackMetrics,
+    objectives: ObjectiveMetrics,
     /// With OpenTelemetry's names, hence without our prefix; none when switched
     /// off.
     genai: OnceLock<(GenAi, Registry)>,
@@ -200,6 +206,7 @@ impl Telemetry {
             moves: Moves::default(),
             outbox: OutboxMetrics::default(),
             feedback: FeedbackMetrics::default(),
+            objectives: ObjectiveMetrics::default(),
             genai: OnceLock::new(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request),
@@ -241,6 +248,7 @@ impl Telemetry {
         self.moves.register(registry);
         self.outbox.register(registry);
         self.feedback.register(registry);
+        self.objectives.register(registry);
         registry.register("build", "Version of the gateway", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("requests", "Requests that have ended, by what their caller got", self.requests.clone());
         registry.register("request_duration_seconds", "Time from the arrival of a request to the end of its answer", self.request_seconds.clone());
@@ -304,6 +312,10 @@ impl Telemetry {
 
     pub(crate) fn feedback(&self) -> &FeedbackMetrics {
         &self.feedback
+    }
+
+    pub(crate) fn objectives(&self) -> &ObjectiveMetrics {
+        &self.objectives
     }
 
     pub(crate) fn spans(&self) -> &SpanMetrics {
@@ -385,6 +397,7 @@ impl Telemetry {
                 .get_or_create(&one("policy", policy))
                 .set(i64::from(*suspended));
         }
+        self.objectives.set(&snapshot.objectives);
         // All only ever grow where they come from.
         let dropped = &snapshot.records_dropped;
         self.records_dropped

@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod model;
+pub(crate) mod objectives;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod serve;
@@ -31,6 +32,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
             ModelCommand::Up(args) => model::health(args, true).await,
             ModelCommand::Down(args) => model::health(args, false).await,
         },
+        Command::Objectives(args) => objectives::run(args).await,
         Command::Reload(args) => reload::run(args).await,
         Command::Policy(command) => match command {
             PolicyCommand::New(args) => policy::new::run(args),

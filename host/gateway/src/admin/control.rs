@@ -4,6 +4,7 @@
 //! Policies are not in it: they come straight from [`backstop::Host`].
 
 use crate::config::ComponentSource;
+use crate::objectives::ObjectiveReport;
 use crate::store::{NewMessage, Review};
 use crate::upstream::KeyState;
 use crate::upstream::keys::ShownKey;
@@ -275,6 +276,9 @@ pub trait Control: Send + Sync + 'static {
         command: RolloutCommand,
         by: Option<String>,
     ) -> BoxFuture<'_, Result<RolloutStatus, ControlError>>;
+
+    /// All objectives, by name.
+    fn objectives(&self) -> Vec<ObjectiveReport>;
 
     /// Counts the label of a review that was just resolved: an event of the
     /// metric `accuracy` for its model and release. Called once for each

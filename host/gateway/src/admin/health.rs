@@ -168,6 +168,7 @@ async fn snapshot(state: &AdminState) -> Snapshot {
         let share = (rollout.model, rollout.share_percent);
         snapshot.rollout_shares.push(share);
     }
+    snapshot.objectives = state.control.objectives();
     for policy in state.host.policies() {
         let name = policy.name.to_string();
         snapshot

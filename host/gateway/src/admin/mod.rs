@@ -17,6 +17,7 @@
 //! | `POST /admin/v1/models/{model}/health` | says whether a model is up |
 //! | `POST /admin/v1/models/{model}/releases/{release}/breaker` | forces a breaker |
 //! | `POST /admin/v1/rollouts/{model}/{command}` | `pause`, `resume`, `abort`, `promote` |
+//! | `GET /admin/v1/objectives`, `…/{name}` | what is promised, and whether it is kept |
 //! | `GET /admin/v1/reviews`, `…/{id}`; `POST …/{id}/resolve` | review queue |
 //! | `GET /admin/v1/outbox`, `…/{id}`; `POST …/{id}/retry` | messages to others, dead letters |
 //! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
@@ -39,6 +40,7 @@ mod guard;
 mod health;
 mod incidents;
 mod models;
+mod objectives;
 mod openapi;
 mod outbox;
 mod policies;
@@ -172,6 +174,8 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(models::health))
         .routes(routes!(models::rollouts))
         .routes(routes!(models::command))
+        .routes(routes!(objectives::list))
+        .routes(routes!(objectives::one))
         .routes(routes!(reviews::list))
         .routes(routes!(reviews::one))
         .routes(routes!(reviews::resolve))

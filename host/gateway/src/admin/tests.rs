@@ -7,11 +7,13 @@ mod policies;
 
 use super::*;
 use crate::config::ComponentSource;
+use crate::objectives::{CountReport, ObjectiveReport};
 use crate::reload::{Applied, Refused, Reload, ReloaderOptions};
 use crate::store::{NewMessage, NewReview, Review, SqliteStore, StoreOptions};
 use axum::body::Body;
 use backstop::{BoxFuture, DecisionPoint, HostOptions, IncidentReport, IncidentSink, Severity};
 use backstop_core::input::{BreakerState, Candidate, RequestFacts};
+use backstop_core::metric::ObjectiveState;
 use backstop_core::plan::{Action, Plan, Step};
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -147,6 +149,29 @@ impl Control for Fake {
     }
 
     fn message_added(&self) {}
+
+    fn objectives(&self) -> Vec<ObjectiveReport> {
+        vec![ObjectiveReport {
+            name: "answers".into(),
+            route: Some("chat".into()),
+            model: None,
+            metric: "error-rate".into(),
+            bad: "yes".into(),
+            target: 0.999,
+            period_s: 2_592_000,
+            state: ObjectiveState::NoEvidence,
+            urgency: None,
+            period: CountReport {
+                bad: 0,
+                events: 0,
+                burn_rate: None,
+            },
+            budget_left: None,
+            events_min: 20,
+            windows: Vec::new(),
+            looked_ms: 1,
+        }]
+    }
 
     fn labelled(&self, review: &Review) {
         self.labelled.lock().push(review.id.clone());

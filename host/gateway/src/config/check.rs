@@ -185,6 +185,13 @@ impl Check<'_> {
                 self.count(nodes.len(), 0, *count_max, node.place, path);
                 self.items(&Kind::Table(schema), nodes, path);
             }
+            (Kind::ChoiceOrList(words, ..), Value::Text(text)) => {
+                self.choice(words, text, node, path);
+            }
+            (Kind::ChoiceOrList(_, schema, count_max), Value::Array(nodes)) => {
+                self.count(nodes.len(), 1, *count_max, node.place, path);
+                self.items(&Kind::Table(schema), nodes, path);
+            }
             (Kind::Map(schema, count_max), Value::Table(table)) => {
                 self.map(table, *count_max, node.place, path, |_, _, _| Some(schema));
             }
@@ -473,6 +480,7 @@ pub(super) fn type_of(kind: &Kind) -> &'static str {
         Kind::Pairs(_) | Kind::Secrets(_) => "a table of strings",
         Kind::AnyTable | Kind::Table(_) | Kind::Map(..) | Kind::Variants(..) => "a table",
         Kind::List(..) => "an array of tables",
+        Kind::ChoiceOrList(..) => "a string or an array of tables",
     }
 }
 

@@ -20,6 +20,7 @@ pub mod limit;
 mod mistake;
 pub mod model;
 mod nearest;
+pub mod objective;
 pub mod policy;
 pub mod price;
 pub mod probe;
@@ -50,6 +51,7 @@ pub use feedback::{Feedback, OutcomeKind};
 pub use limit::{Limit, LimitKind};
 pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};
 pub use model::{Model, Pointers, Release, Rollout, Target};
+pub use objective::{Bad, Objective, ObjectiveOf};
 pub use policy::{ComponentSource, Policy};
 pub use price::Price;
 pub use probe::Probe;
@@ -93,6 +95,8 @@ pub struct Config {
     pub rules: BTreeMap<Name, Arc<Rules>>,
     /// What callers can ask for; at least one.
     pub routes: BTreeMap<Name, Arc<Route>>,
+    /// What is promised about routes and models.
+    pub objectives: BTreeMap<Name, Arc<Objective>>,
 }
 
 impl Config {

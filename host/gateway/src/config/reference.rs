@@ -67,7 +67,10 @@ fn section(page: &mut String, schema: &Schema) {
     );
     for key in schema.keys {
         match &key.kind {
-            Kind::Table(inner) | Kind::List(inner, _) | Kind::Map(inner, _) => section(page, inner),
+            Kind::Table(inner)
+            | Kind::List(inner, _)
+            | Kind::ChoiceOrList(_, inner, _)
+            | Kind::Map(inner, _) => section(page, inner),
             Kind::Variants(kinds, _) => kinds.iter().for_each(|(_, inner)| section(page, inner)),
             _ => {}
         }
@@ -117,6 +120,11 @@ fn kind_and_range(kind: &Kind) -> (&'static str, String) {
         Kind::AnyTable => ("table", String::new()),
         Kind::Table(_) => ("table", String::new()),
         Kind::List(_, max) => ("array of tables", format!("up to {max}")),
+        Kind::ChoiceOrList(words, _, max) => {
+            let words: Vec<_> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
+            let range = format!("{}; or 1 to {max} tables", words.join(", "));
+            ("string or array of tables", range)
+        }
         Kind::Map(_, max) | Kind::Variants(_, max) => ("tables by name", format!("up to {max}")),
     }
 }

@@ -2,12 +2,14 @@
 
 use super::check::Check;
 use super::mistake::{Collector, MistakeKind, Mistakes};
+use super::route::Route;
 use super::schema::{FILE_BYTES_MAX, INCLUDE_DEMO, ROOT};
 use super::section::{Environment, Resolver, Section};
 use super::source::{Place, Sources};
 use super::tree::{self, Table};
 use super::{
-    Config, Name, callback, feedback, model, policy, provider, route, rules, server, telemetry,
+    Config, Name, callback, feedback, model, objective, policy, provider, route, rules, server,
+    telemetry,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -151,6 +153,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         let route = route::resolve(cx, name.clone(), &section, &known);
         routes.insert(name, Arc::new(route));
     }
+    let objectives = objectives(cx, &root, &routes);
     let has_routes = tree
         .get("routes")
         .is_some_and(|entry| match &entry.node.value {
@@ -176,5 +179,24 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         policies,
         rules,
         routes,
+        objectives,
     }
+}
+
+fn objectives(
+    cx: &mut Resolver<'_>,
+    root: &Section<'_>,
+    routes: &BTreeMap<Name, Arc<Route>>,
+) -> BTreeMap<Name, Arc<objective::Objective>> {
+    let feedback = routes.values().filter_map(|route| route.feedback.as_ref());
+    let outcomes = feedback.flat_map(|feedback| &feedback.outcomes);
+    let outcomes = outcomes.map(|(name, kind)| (&**name, *kind)).collect();
+    let mut objectives = BTreeMap::new();
+    for (name, section) in root.entries("objectives") {
+        let name = Name::from(name);
+        if let Some(one) = objective::resolve(cx, name.clone(), &section, &outcomes) {
+            objectives.insert(name, Arc::new(one));
+        }
+    }
+    objectives
 }

@@ -4,7 +4,9 @@
 //! The tables themselves stand beside the types that are made from them, one
 //! file per section.
 
-use super::{callback, model, policy, provider, route, rules, server, simulated, telemetry};
+use super::{
+    callback, model, objective, policy, provider, route, rules, server, simulated, telemetry,
+};
 
 /// Largest file. The largest that is allowed by the other limits is a tenth.
 pub(super) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -106,6 +108,8 @@ pub(super) enum Kind {
     Table(&'static Schema),
     /// At most so many tables.
     List(&'static Schema, usize),
+    /// One of these words, or 1 to so many tables.
+    ChoiceOrList(&'static [&'static str], &'static Schema, usize),
     /// At most so many tables by name.
     Map(&'static Schema, usize),
     /// The same, where the key `kind` decides what else may stand there.
@@ -134,6 +138,7 @@ pub(super) enum Collection {
     Models,
     Policies,
     Rules,
+    Routes,
 }
 
 impl Collection {
@@ -144,6 +149,7 @@ impl Collection {
             Collection::Models => ("models", "model"),
             Collection::Policies => ("policies", "policy"),
             Collection::Rules => ("rules", "rules"),
+            Collection::Routes => ("routes", "route"),
         }
     }
 }
@@ -224,6 +230,12 @@ pub(super) static ROOT: Schema = Schema {
             kind: Kind::Map(&route::ROUTE, ROUTES_MAX),
             default: Default::Words("none, which is a mistake"),
             about: "What callers ask for; at least one.",
+        },
+        Key {
+            name: "objectives",
+            kind: Kind::Map(&objective::OBJECTIVE, objective::OBJECTIVES_MAX),
+            default: Default::Words("none"),
+            about: "What is promised about routes and models, and when to alert.",
         },
     ],
 };

@@ -251,7 +251,7 @@ impl<'t> Section<'t> {
         let (
             Some(Value::Array(nodes)),
             Some(Key {
-                kind: Kind::List(schema, _),
+                kind: Kind::List(schema, _) | Kind::ChoiceOrList(_, schema, _),
                 ..
             }),
         ) = (self.node(key).map(|node| &node.value), self.schema.key(key))

@@ -69,7 +69,10 @@ fn keys_of(schema: &'static Schema, keys: &mut BTreeSet<(&'static str, String)>)
     for key in schema.keys {
         keys.insert((schema.name, key.name.to_owned()));
         match &key.kind {
-            Kind::Table(inner) | Kind::List(inner, _) | Kind::Map(inner, _) => keys_of(inner, keys),
+            Kind::Table(inner)
+            | Kind::List(inner, _)
+            | Kind::ChoiceOrList(_, inner, _)
+            | Kind::Map(inner, _) => keys_of(inner, keys),
             Kind::Variants(kinds, _) => kinds.iter().for_each(|(_, inner)| keys_of(inner, keys)),
             _ => {}
         }
@@ -113,7 +116,7 @@ fn the_full_example_sets_every_key() {
             match &key.kind {
                 Kind::Table(inner) => set_in(inner, value, set),
                 Kind::Map(inner, _) => each().for_each(|value| set_in(inner, value, set)),
-                Kind::List(inner, _) => {
+                Kind::List(inner, _) | Kind::ChoiceOrList(_, inner, _) => {
                     let items = value.as_array().into_iter().flatten();
                     items.for_each(|value| set_in(inner, value, set));
                 }

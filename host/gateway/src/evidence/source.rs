@@ -1,12 +1,13 @@
-//! What policies' questions are answered from: the store of evidence, and the
-//! baselines that it is held against.
+//! What policies' questions are answered from: the store of evidence, the
+//! baselines that it is held against, and the objectives that watch it.
 
 use crate::baselines::Baselines;
+use crate::objectives::Objectives;
 use backstop::{MetricQuery, MetricsSource};
 use backstop_core::evidence::Evidence;
 use backstop_core::metric::{
     Comparison, ComparisonOptions, DriftReading, Estimate, LineReading, Measurement, MetricsError,
-    Moments, Proportion, Share, Subject,
+    Moments, ObjectiveStatus, Proportion, Share, Subject,
 };
 use std::sync::Arc;
 
@@ -14,11 +15,20 @@ use std::sync::Arc;
 pub(crate) struct Source {
     store: Arc<Evidence>,
     baselines: Arc<Baselines>,
+    objectives: Arc<Objectives>,
 }
 
 impl Source {
-    pub(crate) fn new(store: Arc<Evidence>, baselines: Arc<Baselines>) -> Self {
-        Source { store, baselines }
+    pub(crate) fn new(
+        store: Arc<Evidence>,
+        baselines: Arc<Baselines>,
+        objectives: Arc<Objectives>,
+    ) -> Self {
+        Source {
+            store,
+            baselines,
+            objectives,
+        }
     }
 
     fn recorded(&self) -> &dyn MetricsSource {
@@ -106,5 +116,9 @@ impl MetricsSource for Source {
         delta: f64,
     ) -> Result<LineReading, MetricsError> {
         self.recorded().find_line(query, error_max, delta)
+    }
+
+    fn objective(&self, name: &str, _: u64) -> Result<ObjectiveStatus, MetricsError> {
+        self.objectives.status(name)
     }
 }

@@ -112,6 +112,15 @@ pub enum ApplyProblem {
         #[source]
         source: SeriesError,
     },
+    /// The metric of an objective is not known, or of another kind.
+    #[error("objective `{objective}`")]
+    Objective {
+        /// The objective.
+        objective: Name,
+        /// Why.
+        #[source]
+        source: SeriesError,
+    },
     /// A policy does not decide what it is asked.
     #[error("policy `{policy}` does not decide at `{point}`; bind one that exports it")]
     WrongPoint {
@@ -166,6 +175,8 @@ impl Gateway {
                 problems.push(ApplyProblem::Metric { route, source });
             }
         }
+        let objectives = shared.objectives.prepare(&config);
+        let objectives = objectives.map_err(|more| problems.extend(more)).ok();
         let changes = changes(shared, &config, &active, &mut problems).await;
         let machines = match Machines::build(&config, before.as_deref(), shared) {
             Ok(machines) => Some(machines),
@@ -199,6 +210,10 @@ impl Gateway {
         shared.plant.store(Some(plant));
         shared.outbox.set_channels(channels(&config));
         shared.feedback.set_routes(&config);
+        if let Some(objectives) = objectives {
+            shared.objectives.set(objectives);
+            shared.objectives.look(shared.clock.now_ms()).await;
+        }
 
         for change in changes {
             let now = Active {

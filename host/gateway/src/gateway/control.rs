@@ -10,6 +10,7 @@ use crate::components;
 use crate::config::ComponentSource;
 use crate::feedback;
 use crate::http::reviews;
+use crate::objectives::ObjectiveReport;
 use crate::release::Model;
 use crate::store::{NewMessage, Review};
 use backstop::{BoxFuture, DecisionPoint};
@@ -96,6 +97,10 @@ impl Control for Gateway {
     ) -> BoxFuture<'_, Result<RolloutStatus, ControlError>> {
         let model = model.to_owned();
         Box::pin(async move { self.change_rollout(&model, command, by).await })
+    }
+
+    fn objectives(&self) -> Vec<ObjectiveReport> {
+        self.shared().objectives.reports()
     }
 
     fn labelled(&self, review: &Review) {

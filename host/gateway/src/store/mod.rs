@@ -1,6 +1,6 @@
 //! What outlives a restart: reviews, incidents, rollout events, activations,
 //! messages that are to be sent, answers that feedback may come on, evidence,
-//! baselines.
+//! baselines, objectives.
 //!
 //! [`Store`] is the seam between what one node decides for all and where that
 //! is kept. What the gateway relies on, whichever store it is:
@@ -699,12 +699,41 @@ pub trait Store: Send + Sync + 'static {
         version: Option<u32>,
     ) -> BoxFuture<'_, Result<Option<KeptBaseline>, StoreError>>;
 
+    /// Keeps objectives, each in place of what was kept of it before, and
+    /// forgets all that are not among `known`.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store; nothing was changed.
+    fn keep_objectives(
+        &self,
+        kept: Vec<KeptObjective>,
+        known: Vec<String>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The objectives that are kept.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn objectives(&self) -> BoxFuture<'_, Result<Vec<KeptObjective>, StoreError>>;
+
     /// Writes and takes back, to see that the store works.
     ///
     /// # Errors
     ///
     /// A failure of the store.
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// An objective as the store keeps it: its name and where it stands, the latter
+/// the gateway's business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptObjective {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its counts and alerts.
+    pub state: Vec<u8>,
 }
 
 /// A resolved review.

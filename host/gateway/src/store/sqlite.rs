@@ -10,15 +10,16 @@ mod baselines;
 mod evidence;
 mod history;
 mod messages;
+mod objectives;
 mod reviews;
 mod schema;
 mod worker;
 
 use super::{
     Activation, Announce, AnswerLimits, AttemptEnd, BaselineHead, Fact, FeedbackEnd, FoundAnswer,
-    Incident, IncidentState, KeptBaseline, KeptEvidence, Message, MessageCount, MessageFilter,
-    NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved, Review,
-    ReviewFilter, RolloutEvent, Store, StoreError, StoreOptions, Taken,
+    Incident, IncidentState, KeptBaseline, KeptEvidence, KeptObjective, Message, MessageCount,
+    MessageFilter, NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved,
+    Review, ReviewFilter, RolloutEvent, Store, StoreError, StoreOptions, Taken,
 };
 use crate::trail::RequestId;
 use backstop::{BoxFuture, IncidentReport, Severity};
@@ -472,6 +473,20 @@ impl Store for SqliteStore {
         Box::pin(self.reader.submit("read a baseline", move |connection| {
             baselines::get(connection, &name, version)
         }))
+    }
+
+    fn keep_objectives(
+        &self,
+        kept: Vec<KeptObjective>,
+        known: Vec<String>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.writer.submit("keep objectives", move |connection| {
+            objectives::keep(connection, &kept, &known)
+        }))
+    }
+
+    fn objectives(&self) -> BoxFuture<'_, Result<Vec<KeptObjective>, StoreError>> {
+        Box::pin(self.reader.submit("read objectives", objectives::all))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

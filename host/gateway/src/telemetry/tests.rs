@@ -2,6 +2,7 @@
 
 use super::release::BREAKER_STATES;
 use super::*;
+use crate::objectives::{AlertWord, CountReport, WindowReport};
 use backstop::record::{
     Cost, DecisionRecord, FailureKind, Fault, Input, Moment, Output, RevisionRef, RunOutcome,
 };
@@ -9,7 +10,9 @@ use backstop::{DecidedBy, DecisionId};
 use backstop_core::fault::FailureClass;
 use backstop_core::input::RolloutFacts;
 use backstop_core::input::RolloutStage;
+use backstop_core::metric::ObjectiveState;
 use backstop_core::rollout::{Assessment, Directive};
+use backstop_core::slo::Urgency;
 use backstop_core::verdict::Outcome;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,6 +163,42 @@ fn a_policy_counts_its_run_and_that_of_the_revision_before() {
     }
 }
 
+/// An objective of which the long window has events and the short one has none.
+fn objective() -> ObjectiveReport {
+    let counts = |burn_rate| CountReport {
+        bad: 0,
+        events: 0,
+        burn_rate,
+    };
+    ObjectiveReport {
+        name: "o".into(),
+        route: None,
+        model: Some("m".into()),
+        metric: "error-rate".into(),
+        bad: "yes".into(),
+        target: 0.999,
+        period_s: 86_400,
+        state: ObjectiveState::Pending,
+        urgency: None,
+        period: counts(None),
+        budget_left: Some(0.5),
+        events_min: 20,
+        windows: vec![WindowReport {
+            urgency: Urgency::Page,
+            long_s: 3_600,
+            short_s: 300,
+            factor: 14.4,
+            for_s: 0,
+            state: AlertWord::Pending,
+            since_ms: Some(1),
+            blind_since_ms: None,
+            long: counts(Some(2.5)),
+            short: counts(None),
+        }],
+        looked_ms: 1,
+    }
+}
+
 #[test]
 fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
     let telemetry = Telemetry::new();
@@ -186,6 +225,7 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
             pending: 5,
             dead: 6,
         }]),
+        objectives: vec![objective()],
         incidents_open: Some(vec![(Severity::Error, 1)]),
     };
     let text = encoded(&telemetry, &first);
@@ -206,6 +246,9 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
         "backstop_outbox_messages{channel=\"callbacks\",state=\"dead\"} 6",
         "backstop_incidents_open{severity=\"error\"} 1",
         "backstop_incidents_open{severity=\"info\"} 0",
+        "backstop_objective_state{objective=\"o\"} 1",
+        "backstop_objective_budget_left{objective=\"o\"} 0.5",
+        "backstop_objective_burn_rate{objective=\"o\",window=\"1h\"} 2.5",
     ] {
         has(&text, line);
     }
@@ -220,6 +263,9 @@ fn gauges_show_what_is_there_at_the_scrape_and_nothing_else() {
         "provider_key_state{",
         "rollout_share{",
         "policy_revision{",
+        "objective_state{",
+        "objective_burn_rate{",
+        "objective_budget_left{",
     ] {
         assert!(!text.contains(gone), "{gone} is still in\n{text}");
     }

@@ -3,9 +3,9 @@
 use backstop::{BoxFuture, IncidentReport, Severity};
 use backstop_gateway::store::{
     Activation, Announce, AnswerLimits, AttemptEnd, BaselineHead, Fact, FeedbackEnd, FoundAnswer,
-    Incident, IncidentState, KeptBaseline, KeptEvidence, Message, MessageCount, MessageFilter,
-    NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved, Review,
-    ReviewFilter, RolloutEvent, SqliteStore, Store, StoreError, StoreOptions, Taken,
+    Incident, IncidentState, KeptBaseline, KeptEvidence, KeptObjective, Message, MessageCount,
+    MessageFilter, NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved,
+    Review, ReviewFilter, RolloutEvent, SqliteStore, Store, StoreError, StoreOptions, Taken,
 };
 use backstop_gateway::trail::RequestId;
 use parking_lot::Mutex;
@@ -327,6 +327,21 @@ impl Store for Faulty {
         version: Option<u32>,
     ) -> BoxFuture<'_, Result<Option<KeptBaseline>, StoreError>> {
         self.inner.baseline(name, version)
+    }
+
+    fn keep_objectives(
+        &self,
+        kept: Vec<KeptObjective>,
+        known: Vec<String>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.pass_write().await?;
+            self.inner.keep_objectives(kept, known).await
+        })
+    }
+
+    fn objectives(&self) -> BoxFuture<'_, Result<Vec<KeptObjective>, StoreError>> {
+        self.inner.objectives()
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -19,6 +19,7 @@ mod keys;
 mod kit;
 mod launching;
 mod limits;
+mod objectives;
 mod policies;
 mod priorities;
 mod probes;

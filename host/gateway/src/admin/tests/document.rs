@@ -37,6 +37,8 @@ async fn the_document_has_every_route_and_every_path_of_it_is_there() {
         "POST /admin/v1/outbox/{id}/retry",
         "GET /admin/v1/evidence",
         "GET /admin/v1/evidence/read",
+        "GET /admin/v1/objectives",
+        "GET /admin/v1/objectives/{name}",
         "GET /admin/v1/baselines",
         "GET /admin/v1/baselines/{name}",
         "POST /admin/v1/baselines/{name}",

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Migrations in order; number `n` leads from schema `n` to schema `n + 1`.
-pub(super) const MIGRATIONS: [&str; 4] = [
+pub(super) const MIGRATIONS: [&str; 5] = [
     r"
 CREATE TABLE reviews (
     seq             INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -151,6 +151,12 @@ CREATE TABLE baselines (
     PRIMARY KEY (name, version)
 ) STRICT;
 CREATE UNIQUE INDEX baselines_in_use ON baselines (name) WHERE in_use = 1;
+",
+    r"
+CREATE TABLE objectives (
+    name            TEXT PRIMARY KEY,
+    state           BLOB NOT NULL
+) STRICT;
 ",
 ];
 

@@ -3,6 +3,7 @@
 mod answers;
 mod baselines;
 mod messages;
+mod objectives;
 
 use super::*;
 use crate::store::{Incidents, Order, ReviewOutcome, ReviewStatus};
