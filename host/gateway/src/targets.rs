@@ -155,12 +155,13 @@ fn simulated_options(spec: &config::Simulated) -> SimulatedOptions {
             .iter()
             .map(ToString::to_string)
             .collect(),
+        truth: spec.truth.as_deref().map(str::to_owned),
         text: None,
         behaviour: behaviour(&spec.behaviour),
         script: spec
             .script
             .iter()
-            .map(|entry| change(entry.at, &behaviour(&entry.behaviour)))
+            .map(|entry| change(entry.at, behaviour(&entry.behaviour)))
             .collect(),
     }
 }
@@ -174,6 +175,8 @@ fn behaviour(spec: &config::Behaviour) -> Behaviour {
         status: spec.status,
         confidence: spec.confidence,
         confidence_jitter: spec.confidence_jitter,
+        overconfidence: spec.overconfidence,
+        logprobs: spec.logprobs,
         tokens: spec.tokens,
         token_interval_ms: ms(spec.token_interval),
         ..Behaviour::default()
@@ -181,17 +184,9 @@ fn behaviour(spec: &config::Behaviour) -> Behaviour {
 }
 
 /// Entries of the configuration's script hold the whole behaviour.
-fn change(at: Duration, to: &Behaviour) -> Change {
+fn change(at: Duration, to: Behaviour) -> Change {
     Change {
         at_s: at.as_secs_f64(),
-        latency_ms: Some(to.latency_ms),
-        latency_jitter_ms: Some(to.latency_jitter_ms),
-        error_rate: Some(to.error_rate),
-        status: Some(to.status),
-        confidence: Some(to.confidence),
-        confidence_jitter: Some(to.confidence_jitter),
-        tokens: Some(to.tokens),
-        token_interval_ms: Some(to.token_interval_ms),
-        ..Change::default()
+        ..Change::from(to)
     }
 }

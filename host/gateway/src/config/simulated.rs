@@ -13,6 +13,9 @@ use std::time::Duration;
 pub struct Simulated {
     /// Seed of everything that is random about it.
     pub seed: u64,
+    /// Where a request says what would be right; see
+    /// [`Behaviour::overconfidence`].
+    pub truth: Option<Arc<str>>,
     /// How it behaves until the script says otherwise.
     pub behaviour: Behaviour,
     /// What changes when, in the order of time. Each entry holds the whole
@@ -55,6 +58,8 @@ pub struct Behaviour {
     pub confidence: f64,
     /// The confidence varies by up to this much in both directions.
     pub confidence_jitter: f64,
+    /// How much more sure it is than right, -1 to 1, where the truth is known.
+    pub overconfidence: f64,
     /// Labels to choose from, each as likely as the others; at least one.
     pub labels: Arc<[Name]>,
     /// Tokens of a chat answer, at least 1.
@@ -89,6 +94,13 @@ macro_rules! behaviour_keys {
                     kind: Kind::Integer(0, i64::MAX as u64),
                     default: Default::Integer(1),
                     about: "Seed of everything that is random about it.",
+                },
+                Key {
+                    name: "truth_pointer",
+                    kind: Kind::Pointer,
+                    default: Default::Words("labels are chosen by chance"),
+                    about: "Where a JSON request says which label would be right, for tests and \
+                            drills: it is answered as well as the model knows.",
                 },
                 $(Key { name: $name, kind: $kind, default: $default, about: $about },)*
                 Key {
@@ -161,6 +173,14 @@ behaviour_keys![
         "How much the confidence varies in both directions."
     ),
     (
+        "overconfidence",
+        Kind::Number(-1.0, 1.0),
+        Default::Number(0.0),
+        "How much more sure it is than right: of answers with the confidence `c` to requests that \
+         tell the truth, the share `c - overconfidence` is right. A rise is a model that gets worse \
+         and does not show it."
+    ),
+    (
         "labels",
         Kind::Texts(1, LABELS_MAX),
         Default::Texts(&["approve", "decline"]),
@@ -196,6 +216,7 @@ pub(super) fn resolve(section: &Section<'_>) -> Simulated {
         status: section.integer("status"),
         confidence: section.number("confidence"),
         confidence_jitter: section.number("confidence_jitter"),
+        overconfidence: section.number("overconfidence"),
         labels: labels(section.texts("labels")),
         tokens: section.integer("tokens"),
         token_interval: section.millis("token_interval_ms"),
@@ -222,6 +243,7 @@ pub(super) fn resolve(section: &Section<'_>) -> Simulated {
                 status: entry.integer_if_set("status").unwrap_or(before.status),
                 confidence: number("confidence", before.confidence),
                 confidence_jitter: number("confidence_jitter", before.confidence_jitter),
+                overconfidence: number("overconfidence", before.overconfidence),
                 labels: entry
                     .texts_if_set("labels")
                     .map_or_else(|| before.labels.clone(), labels),
@@ -237,6 +259,9 @@ pub(super) fn resolve(section: &Section<'_>) -> Simulated {
         .collect();
     Simulated {
         seed: section.integer("seed"),
+        truth: section
+            .text_if_set("truth_pointer")
+            .map(|pointer| pointer.text.into()),
         behaviour,
         script,
     }

@@ -23,6 +23,7 @@ use fastrand::Rng;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use parking_lot::Mutex;
+use serde_json::Value;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -55,6 +56,8 @@ struct Draw {
     confidence: f64,
     faulty: bool,
     label: usize,
+    /// Whether it is right, where the truth is known.
+    right: bool,
     rng: Rng,
 }
 
@@ -129,11 +132,14 @@ impl Simulated {
             (rng.f64(), rng.f64(), rng.f64(), rng.f64(), rng.f64());
         let latency_ms = f64::from(behaviour.latency_ms)
             + (2.0 * late - 1.0) * f64::from(behaviour.latency_jitter_ms);
+        let confidence = (behaviour.confidence + (2.0 * off - 1.0) * behaviour.confidence_jitter)
+            .clamp(CONFIDENCE_MIN, 1.0);
+        let luck = rng.clone().f64();
         Draw {
             number,
             latency: Duration::from_secs_f64(latency_ms.max(0.0) / 1000.0),
-            confidence: (behaviour.confidence + (2.0 * off - 1.0) * behaviour.confidence_jitter)
-                .clamp(CONFIDENCE_MIN, 1.0),
+            confidence,
+            right: luck < confidence - behaviour.overconfidence,
             faulty: bad < behaviour.error_rate,
             label: label(
                 self.options.labels.len(),
@@ -182,12 +188,9 @@ impl Simulated {
         let cut = draw.faulty && draw.behaviour.fault == Fault::Cut;
         let mut response = match path {
             Path::Json => {
-                let answer = prediction(
-                    served_model,
-                    &self.options.labels,
-                    draw.label,
-                    draw.confidence,
-                );
+                let label = self.told(body, &draw).unwrap_or(draw.label);
+                let labels = &self.options.labels;
+                let answer = prediction(served_model, labels, label, draw.confidence);
                 whole(StatusCode::OK, "application/json", answer)
             }
             Path::OpenAi(Api::Embeddings, _) => {
@@ -200,6 +203,25 @@ impl Simulated {
             pieces.cut = cut;
         }
         Ok(response)
+    }
+
+    /// The label of an answer to a request that tells the truth; none for one
+    /// that does not, or tells of none of the labels.
+    fn told(&self, body: &[u8], draw: &Draw) -> Option<usize> {
+        let pointer = self.options.truth.as_deref()?;
+        let request: Value = serde_json::from_slice(body).ok()?;
+        let truth = request.pointer(pointer)?.as_str()?;
+        let labels = &self.options.labels;
+        let truth = labels.iter().position(|label| label == truth)?;
+        if draw.right || labels.len() < 2 {
+            return Some(truth);
+        }
+        // Another one, as likely as the others; the first number said that it
+        // is wrong.
+        let mut rng = draw.rng.clone();
+        rng.f64();
+        let other = rng.usize(1..labels.len());
+        Some((truth + other) % labels.len())
     }
 
     fn text(
@@ -403,6 +425,39 @@ mod tests {
         assert!((120..180).contains(&faulty), "{faulty} of 500 at 0.3");
         for label in 0..3 {
             assert!(once.iter().any(|draw| draw.3 == label));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_tells_the_truth_is_answered_as_well_as_the_model_knows() {
+        let model = |overconfidence| {
+            let mut options = options(7);
+            options.truth = Some("/truth".into());
+            options.behaviour = Behaviour {
+                confidence: 0.8,
+                confidence_jitter: 0.2,
+                overconfidence,
+                ..Behaviour::default()
+            };
+            Simulated::new(options)
+        };
+        let request = br#"{"truth": "c"}"#;
+        for (overconfidence, expected) in [(0.0, 0.8), (0.3, 0.5), (-1.0, 1.0), (1.0, 0.0)] {
+            let model = model(overconfidence);
+            let (mut right, mut others) = (0, [0; 3]);
+            for _ in 0..4_000 {
+                let draw = model.draw();
+                let label = model.told(request, &draw).unwrap();
+                others[label] += 1;
+                right += u32::from(label == 2);
+            }
+            let share = f64::from(right) / 4_000.0;
+            assert!((share - expected).abs() < 0.03, "{overconfidence}: {share}");
+            assert!((i32::from(others[0]) - i32::from(others[1])).abs() < 200);
+        }
+        let draw = model(0.0).draw();
+        for silent in ["{}", "x", r#"{"truth": 3}"#, r#"{"truth": "d"}"#] {
+            assert_eq!(model(0.0).told(silent.as_bytes(), &draw), None);
         }
     }
 

@@ -11,6 +11,10 @@ pub struct SimulatedOptions {
     pub seed: u64,
     /// The labels of its predictions; without one, they have none.
     pub labels: Vec<String>,
+    /// Where a request to predict says what would be right, as a JSON pointer
+    /// (RFC 6901): such requests are answered as well as the model knows, see
+    /// [`Behaviour::overconfidence`]. Others are answered by chance.
+    pub truth: Option<String>,
     /// What it says in chat; none lets it babble `tokens` words.
     pub text: Option<String>,
     /// How it behaves at first.
@@ -24,6 +28,7 @@ impl Default for SimulatedOptions {
         SimulatedOptions {
             seed: 1,
             labels: vec!["positive".to_owned(), "negative".to_owned()],
+            truth: None,
             text: None,
             behaviour: Behaviour::default(),
             script: Vec::new(),
@@ -68,6 +73,11 @@ pub struct Behaviour {
     pub confidence: f64,
     /// Up to this much more or less, uniformly.
     pub confidence_jitter: f64,
+    /// How much more sure it is than right, -1 to 1: of answers with the
+    /// confidence `c` to requests that tell the truth, the share
+    /// `c - overconfidence` is right. 0 is a calibrated model; a rise is a model
+    /// that gets worse and does not show it.
+    pub overconfidence: f64,
     /// Share of predictions with the first label, 0 to 1; none makes all
     /// labels equally likely.
     pub label_share: Option<f64>,
@@ -90,6 +100,7 @@ impl Default for Behaviour {
             retry_after_s: None,
             confidence: 0.95,
             confidence_jitter: 0.0,
+            overconfidence: 0.0,
             label_share: None,
             logprobs: true,
             tokens: 12,
@@ -123,6 +134,8 @@ pub struct Change {
     pub confidence: Option<f64>,
     /// See [`Behaviour::confidence_jitter`].
     pub confidence_jitter: Option<f64>,
+    /// See [`Behaviour::overconfidence`].
+    pub overconfidence: Option<f64>,
     /// See [`Behaviour::label_share`].
     pub label_share: Option<f64>,
     /// See [`Behaviour::logprobs`]; jumps.
@@ -147,6 +160,7 @@ impl From<Behaviour> for Change {
             retry_after_s: behaviour.retry_after_s,
             confidence: Some(behaviour.confidence),
             confidence_jitter: Some(behaviour.confidence_jitter),
+            overconfidence: Some(behaviour.overconfidence),
             label_share: behaviour.label_share,
             logprobs: Some(behaviour.logprobs),
             tokens: Some(behaviour.tokens),
@@ -184,6 +198,7 @@ impl Change {
         number(&mut to.error_rate, self.error_rate);
         number(&mut to.confidence, self.confidence);
         number(&mut to.confidence_jitter, self.confidence_jitter);
+        number(&mut to.overconfidence, self.overconfidence);
         if let Some(target) = self.label_share {
             let mut share = to.label_share.unwrap_or(target);
             number(&mut share, Some(target));
