@@ -128,6 +128,15 @@ impl Connection {
         self.send(chat(question)?).await
     }
 
+    /// Posts JSON to the data plane, whatever the status.
+    pub(crate) async fn post(&mut self, path: &str, body: &Value) -> Fallible<Response<Bytes>> {
+        let request = Request::post(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::new(body.to_string().into()))?;
+        self.send(request).await
+    }
+
     /// What an operator asks of a policy: `action` is `activate` or
     /// `rollback`. Returns the reply.
     pub(crate) async fn operate(

@@ -1,8 +1,8 @@
 //! Gateways under load, on real sockets: what a gateway adds to a request, what
 //! a swap of a policy does to traffic, what a hostile policy does to its
 //! neighbours, what becomes of more requests than a model can answer, of a
-//! model that is out for a minute, and of thousands of streams whose providers
-//! fail.
+//! model that is out for a minute, of thousands of streams whose providers fail,
+//! and what callers receive of a model that gets worse.
 //!
 //! ```sh
 //! cargo run --release -p backstop-tests --example load -- added
@@ -11,6 +11,7 @@
 //! cargo run --release -p backstop-tests --example load -- overload
 //! cargo run --release -p backstop-tests --example load -- outage
 //! cargo run --release -p backstop-tests --example load -- soak
+//! cargo run --release -p backstop-tests --example load -- drift
 //! ```
 //!
 //! Run by hand: figures depend on the machine, and callers, models and gateway
@@ -26,6 +27,7 @@ mod added;
 #[cfg(target_os = "linux")]
 #[path = "../../../host/cli/src/allocator.rs"]
 mod allocator;
+mod drift;
 mod hostile;
 mod kit;
 mod outage;
@@ -63,6 +65,9 @@ enum What {
     Outage(outage::Options),
     /// Thousands of streams at once from providers that fail at random.
     Soak(soak::Options),
+    /// A model gets worse, behind no policy, a fixed line, a line that moves
+    /// and a guard.
+    Drift(drift::Options),
     /// A gateway for another command.
     #[command(hide = true)]
     Gateway(soak::GatewayOptions),
@@ -81,6 +86,7 @@ fn main() -> Fallible<ExitCode> {
             What::Overload(options) => overload::run(options, &inside).await,
             What::Outage(options) => outage::run(options, &inside).await,
             What::Soak(options) => soak::run(options).await,
+            What::Drift(options) => drift::run(options, &inside).await,
             What::Gateway(options) => soak::gateway(options).await.map(|()| Report::default()),
             What::Hostile(options) => hostile::run(options, &inside).await,
         }

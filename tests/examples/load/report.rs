@@ -108,6 +108,10 @@ impl fmt::Display for Table {
         for (name, figures) in &self.rows {
             write!(f, "{name:first$}")?;
             for figure in figures {
+                if figure.is_nan() {
+                    write!(f, "{:>other$}", "-")?;
+                    continue;
+                }
                 let small = figure.abs() < 100.0 && figure.fract() != 0.0;
                 let digits = if small { 2 } else { 0 };
                 write!(f, "{figure:>other$.digits$}")?;
