@@ -83,7 +83,7 @@ impl Evidence {
         let model = of.model.map(SubjectRef::Model);
         let release = of.model.zip(of.release);
         let release = release.map(|(model, release)| SubjectRef::Release { model, release });
-        let subjects = [Some(SubjectRef::Route(of.route)), model, release];
+        let subjects = [of.route.map(SubjectRef::Route), model, release];
         let segments = of.segments.iter();
         let in_segments =
             segments.map(|Segment { tag, value }| format!("{metric}{{{tag}={value}}}"));
@@ -107,7 +107,7 @@ impl Evidence {
 /// Whose evidence an answer is, and of which moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AnswerOf<'a> {
-    pub(crate) route: &'a str,
+    pub(crate) route: Option<&'a str>,
     pub(crate) model: Option<&'a str>,
     pub(crate) release: Option<&'a str>,
     /// In milliseconds since the Unix epoch.

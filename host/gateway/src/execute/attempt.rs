@@ -254,6 +254,9 @@ async fn answered(
     };
     let judged = judge::judge(&run.gateway, &run.ask, &assignment.attempts, candidate).await;
     note_judged(&mut attempting, judged.as_ref());
+    if judged.as_ref().map(|judged| judged.outcome) == Some(Outcome::Escalate) {
+        run.passed_over(&release, &complete.facts);
+    }
     Ended::Answered {
         release,
         complete: Box::new(complete),

@@ -35,7 +35,7 @@ use crate::gateway::Gateway;
 use crate::http::body::Body;
 use crate::http::deliver;
 use crate::release::Release;
-use crate::store::{RememberedAnswer, Segment};
+use crate::store::{PassedOver, RememberedAnswer, Segment};
 use crate::telemetry::{InFlight, NO_ROUTE, RequestOutcome, RouteMetrics, ServedBy};
 use crate::trail::{Arrival, Trail};
 use crate::upstream::Extracted;
@@ -43,6 +43,7 @@ use backstop::record::DecisionId;
 use backstop_core::limit::Priority;
 use backstop_core::plan::Plan;
 use http::Response;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
@@ -57,6 +58,8 @@ pub(crate) struct Run {
     /// Calls that were started.
     calls: AtomicU32,
     count: Count,
+    /// What was judged not good enough, where the route remembers answers.
+    passed_over: Mutex<Vec<PassedOver>>,
 }
 
 impl Run {
@@ -132,6 +135,9 @@ impl Run {
             let (tag, value) = (tag.clone(), value.as_str().into());
             Some(Segment { tag, value })
         };
+        let mut passed_over = std::mem::take(&mut *self.passed_over.lock());
+        // One that is delivered after all, for want of a better one, is no other.
+        passed_over.retain(|one| one.release != *release.name() || one.model != *release.model());
         self.gateway.shared().feedback.remember(Delivered {
             answer: RememberedAnswer {
                 request: self.trail().id(),
@@ -144,9 +150,26 @@ impl Run {
                 confidence: said.confidence,
                 label: said.label.clone(),
                 segments: feedback.segments.iter().filter_map(segment).collect(),
+                passed_over,
             },
             finish_reason: said.finish_reason,
         });
+    }
+
+    /// Notes an answer that was judged not good enough, where the route
+    /// remembers answers. Of an answer without confidence or label nothing
+    /// could be learned.
+    fn passed_over(&self, release: &Release, said: &Extracted) {
+        if let (true, Some(confidence), Some(label)) =
+            (self.remembers(), said.confidence, &said.label)
+        {
+            self.passed_over.lock().push(PassedOver {
+                model: release.model().clone(),
+                release: release.name().clone(),
+                confidence,
+                label: label.clone(),
+            });
+        }
     }
 
     /// Notes that the caller gets the first token now.
@@ -176,6 +199,7 @@ pub(crate) async fn serve(gateway: &Gateway, ask: Ask) -> Response<Body> {
         decision,
         calls: AtomicU32::new(0),
         count,
+        passed_over: Mutex::default(),
     };
     let end = walk::walk(&run, plan.clone()).await;
     let end = unavailable::instead(&run, plan, end).await;

@@ -4,7 +4,7 @@
 use crate::config;
 use crate::evidence::{AnswerOf, Evidence};
 use crate::spans::finish_reason;
-use crate::store::{Fact, RememberedAnswer, Segment};
+use crate::store::{Fact, PassedOver, RememberedAnswer, Segment};
 use backstop_core::evidence::{MetricKind, SeriesError};
 use backstop_core::input::FinishReason;
 use backstop_core::metric::name;
@@ -59,7 +59,7 @@ pub(crate) fn declare(evidence: &Evidence, feedback: &config::Feedback) -> Resul
 
 fn of(answer: &RememberedAnswer) -> AnswerOf<'_> {
     AnswerOf {
-        route: &answer.route,
+        route: Some(&answer.route),
         model: Some(&answer.model),
         release: Some(&answer.release),
         at_ms: answer.arrived_ms,
@@ -148,6 +148,12 @@ pub(super) fn facts(
             _ => {}
         }
     }
+    let predicted = answer.label.as_deref();
+    if let (None, Some(truth)) = (before.truth(predicted), after.truth(predicted)) {
+        for passed_over in &answer.passed_over {
+            judged(evidence, now_ms, answer, passed_over, truth);
+        }
+    }
     let (Some(positive), Some(predicted)) = (positive, answer.label.as_deref()) else {
         return;
     };
@@ -167,6 +173,30 @@ pub(super) fn facts(
     }
 }
 
+/// Counts whether an answer that its caller never saw would have been right,
+/// among the labelled answers of its model and release. Without these, what is
+/// escalated would never be labelled, and a line that has risen would never
+/// learn whether it may come down. Accuracy is that of answers that were given.
+fn judged(
+    evidence: &Evidence,
+    now_ms: u64,
+    answer: &RememberedAnswer,
+    passed_over: &PassedOver,
+    truth: &str,
+) {
+    let of = AnswerOf {
+        route: None,
+        model: Some(&passed_over.model),
+        release: Some(&passed_over.release),
+        at_ms: answer.arrived_ms,
+        segments: &answer.segments,
+    };
+    let right = passed_over.label == truth;
+    evidence.each(&of, name::LABELLED, MetricKind::Labelled, |series| {
+        series.record_labelled(now_ms, of.at_ms, passed_over.confidence, right);
+    });
+}
+
 /// What is known of the right label.
 #[derive(Debug, Default, Clone, Copy)]
 struct Known<'f> {
@@ -181,6 +211,12 @@ impl<'f> Known<'f> {
             kind::LABEL => self.label = fact.value.as_str(),
             _ => {}
         }
+    }
+
+    /// The right label, where it is known: that of an answer that is right is.
+    fn truth(self, predicted: Option<&'f str>) -> Option<&'f str> {
+        self.label
+            .or_else(|| predicted.filter(|_| self.right == Some(true)))
     }
 
     /// What counts into precision and recall: none where it is not a case, or

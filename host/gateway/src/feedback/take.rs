@@ -330,7 +330,7 @@ pub(crate) fn review_resolved(gateway: &Gateway, review: &Review) {
 fn by_itself(gateway: &Gateway, review: &Review, right: bool) {
     let item = &review.item;
     let of = AnswerOf {
-        route: &item.route,
+        route: Some(&item.route),
         model: item.model.as_deref(),
         release: item.release.as_deref(),
         at_ms: item.created_ms,

@@ -35,6 +35,22 @@ pub struct RememberedAnswer {
     pub label: Option<String>,
     /// Tags by which its evidence is told apart, with their values.
     pub segments: Vec<Segment>,
+    /// Answers of the request that were judged not good enough before it: the
+    /// truth is the truth about them, too.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// An answer that its caller never saw, because a policy escalated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PassedOver {
+    /// The model that answered.
+    pub model: Arc<str>,
+    /// Its release.
+    pub release: Arc<str>,
+    /// Confidence in `[0, 1]`.
+    pub confidence: f64,
+    /// The label that was predicted.
+    pub label: String,
 }
 
 /// A tag of a request by which evidence is told apart.

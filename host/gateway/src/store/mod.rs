@@ -17,8 +17,8 @@ pub mod messages;
 pub mod sqlite;
 
 pub use answers::{
-    AnswerLimits, Fact, FeedbackEnd, FoundAnswer, KeptEvidence, NewFeedback, RememberedAnswer,
-    Segment,
+    AnswerLimits, Fact, FeedbackEnd, FoundAnswer, KeptEvidence, NewFeedback, PassedOver,
+    RememberedAnswer, Segment,
 };
 pub use baselines::{BaselineHead, KeptBaseline, NewBaseline};
 pub use incidents::Incidents;

@@ -284,6 +284,7 @@ fn old(gateway: &Running, number: u64, ago_ms: u64) -> RememberedAnswer {
             tag: "tier".into(),
             value: "tin".into(),
         }],
+        passed_over: Vec::new(),
     }
 }
 

@@ -20,6 +20,7 @@ mod kit;
 mod launching;
 mod limits;
 mod objectives;
+mod passed_over;
 mod policies;
 mod priorities;
 mod probes;

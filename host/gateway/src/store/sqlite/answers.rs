@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 const COLUMNS: &str = "request, caller_id, decision, route, model, release, arrived_ms, \
-                       confidence, label, segments";
+                       confidence, label, segments, passed_over";
 /// Most answers that one call removes: a transaction of some milliseconds.
 pub(super) const REMOVED_MAX: usize = 2_000;
 /// Digits of the gateway's own ids.
@@ -19,7 +19,7 @@ const ID_DIGITS: usize = 16;
 pub(super) fn add(connection: &Connection, answers: &[RememberedAnswer]) -> Result<(), OpError> {
     let mut statement = connection.prepare_cached(&format!(
         "INSERT OR IGNORE INTO answers ({COLUMNS}) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"
     ))?;
     for answer in answers {
         statement.execute(params![
@@ -33,6 +33,7 @@ pub(super) fn add(connection: &Connection, answers: &[RememberedAnswer]) -> Resu
             answer.confidence,
             answer.label,
             json_column(&answer.segments)?,
+            json_column(&answer.passed_over)?,
         ])?;
     }
     Ok(())
@@ -226,6 +227,7 @@ pub(super) fn told(connection: &Connection, request: RequestId) -> Result<Vec<Fa
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RememberedAnswer> {
     let segments: String = row.get(9)?;
+    let passed_over: String = row.get(10)?;
     Ok(RememberedAnswer {
         request: RequestId(row.get::<_, i64>(0)?.cast_unsigned()),
         caller_id: row.get::<_, Option<String>>(1)?.map(Into::into),
@@ -239,5 +241,6 @@ fn read(row: &Row<'_>) -> rusqlite::Result<RememberedAnswer> {
         confidence: row.get(7)?,
         label: row.get(8)?,
         segments: from_json_column(9, &segments)?,
+        passed_over: from_json_column(10, &passed_over)?,
     })
 }

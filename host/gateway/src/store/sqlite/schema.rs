@@ -150,6 +150,7 @@ CREATE TABLE baselines (
     held            TEXT NOT NULL,
     PRIMARY KEY (name, version)
 ) STRICT;
+ALTER TABLE answers ADD COLUMN passed_over TEXT NOT NULL DEFAULT '[]';
 CREATE UNIQUE INDEX baselines_in_use ON baselines (name) WHERE in_use = 1;
 ",
     r"

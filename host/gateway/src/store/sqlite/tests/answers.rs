@@ -1,7 +1,7 @@
 //! Remembered answers, what is said about them, and evidence that is kept.
 
 use super::*;
-use crate::store::{KeptEvidence, RememberedAnswer, Segment};
+use crate::store::{KeptEvidence, PassedOver, RememberedAnswer, Segment};
 use crate::trail::RequestId;
 use backstop::DecisionId;
 
@@ -22,6 +22,12 @@ fn answer(request: u64, route: &str, arrived_ms: u64) -> RememberedAnswer {
         segments: vec![Segment {
             tag: "tier".into(),
             value: "gold".into(),
+        }],
+        passed_over: vec![PassedOver {
+            model: "small".into(),
+            release: "r7".into(),
+            confidence: 0.3,
+            label: "fine".into(),
         }],
     }
 }
