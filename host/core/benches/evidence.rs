@@ -9,7 +9,6 @@
 //! traffic on many routes finds them; `one series` is the other end.
 
 #![expect(clippy::print_stdout, reason = "the memory is printed")]
-#![expect(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use backstop_core::evidence::{Evidence, EvidenceOptions, Series, SubjectRef};
 use backstop_core::metric::{ComparisonOptions, Direction};

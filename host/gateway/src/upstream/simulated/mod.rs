@@ -453,7 +453,7 @@ mod tests {
             }
             let share = f64::from(right) / 4_000.0;
             assert!((share - expected).abs() < 0.03, "{overconfidence}: {share}");
-            assert!((i32::from(others[0]) - i32::from(others[1])).abs() < 200);
+            assert!(i32::abs(others[0] - others[1]) < 200);
         }
         let draw = model(0.0).draw();
         for silent in ["{}", "x", r#"{"truth": 3}"#, r#"{"truth": "d"}"#] {
