@@ -6,7 +6,8 @@ use crate::args::{AdminArgs, JsonArg};
 use crate::cmd::policy::list::text;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::output::{self, BAD, DIM, GOOD, WARN, styled};
+use crate::output;
+use comfy_table::{Cell, Color};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -64,11 +65,27 @@ fn show(answer: &Value) -> Result<(), Failure> {
     ]);
     for objective in answer["data"].as_array().into_iter().flatten() {
         for row in rows(objective) {
-            table.add_row(row);
+            table.add_row(row.into_iter().map(cell));
         }
     }
     output::line(output::table_text(&table))?;
     Ok(())
+}
+
+/// A cell in the colour of what it says last: on a terminal only, as all colour.
+fn cell(text: String) -> Cell {
+    let colour = match text.rsplit(' ').next() {
+        Some("met" | "quiet" | "resolved") => Some(Color::Green),
+        Some("pending" | "blind") => Some(Color::Yellow),
+        Some("firing" | "overspent") => Some(Color::Red),
+        Some("no-evidence" | "not-enough-data") => Some(Color::DarkGrey),
+        _ => None,
+    };
+    let cell = Cell::new(text);
+    match colour {
+        Some(colour) => cell.fg(colour),
+        None => cell,
+    }
 }
 
 /// A row for each pair of windows; the objective itself stands in the first.
@@ -80,7 +97,7 @@ fn rows(objective: &Value) -> Vec<[String; 10]> {
     };
     let own = [
         text(&objective["name"]),
-        state(&objective["state"]),
+        text(&objective["state"]),
         format!(
             "{} over {}",
             percent(&objective["target"], 4),
@@ -118,13 +135,13 @@ fn alert(window: &Value) -> [String; 4] {
     };
     let blind = match window["blind_since_ms"].is_null() {
         true => String::new(),
-        false => styled(WARN, ", blind"),
+        false => ", blind".to_owned(),
     };
     [
         format!(
             "{} {}{blind}",
             text(&window["urgency"]),
-            state(&window["state"])
+            text(&window["state"])
         ),
         burn(&window["long_s"], &window["long"]),
         burn(&window["short_s"], &window["short"]),
@@ -134,22 +151,11 @@ fn alert(window: &Value) -> [String; 4] {
     ]
 }
 
-fn state(word: &Value) -> String {
-    let word = text(word);
-    let style = match &*word {
-        "met" | "quiet" | "resolved" => GOOD,
-        "pending" => WARN,
-        "firing" => BAD,
-        _ => DIM,
-    };
-    styled(style, word)
-}
-
 /// The share of the budget that is left.
 fn left(share: &Value) -> String {
     match share.as_f64() {
         None => "-".to_owned(),
-        Some(gone) if gone <= 0.0 => styled(BAD, percent(share, 1)),
+        Some(gone) if gone < 0.0 => format!("{}, overspent", percent(share, 1)),
         Some(_) => percent(share, 1),
     }
 }
@@ -196,18 +202,14 @@ mod tests {
                 window("ticket", "no-evidence", 259_200, None),
             ],
         });
-        let plain = |cell: &String| anstream::adapter::strip_str(cell).to_string();
-        let rows: Vec<Vec<String>> = rows(&objective)
-            .iter()
-            .map(|row| row.iter().map(plain).collect())
-            .collect();
+        let rows: Vec<Vec<String>> = rows(&objective).iter().map(|row| row.to_vec()).collect();
         let first = [
             "answers",
             "firing",
             "99.9 % over 30 d",
             "error-rate of route chat",
             "5 of 4000",
-            "-25 %",
+            "-25 %, overspent",
             "page firing",
             "1 h: 16.7",
             "5 min: 16.7",

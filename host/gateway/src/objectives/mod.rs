@@ -240,10 +240,7 @@ impl Inner {
         looked.looked_ms = now_ms;
         let (changed, found, names) = {
             let mut watched = self.watched.lock();
-            let mut changed = Vec::new();
-            for one in watched.values_mut() {
-                changed.extend(one.look(now_ms));
-            }
+            let changed: Vec<_> = watched.values_mut().map(|one| one.look(now_ms)).collect();
             let found: Found = watched
                 .iter()
                 .map(|(name, one)| (name.clone(), (one.status(), one.report())))
@@ -252,11 +249,12 @@ impl Inner {
             (changed, found, names)
         };
         self.found.store(Arc::new(found));
-        for change in &changed {
-            tell::tell(change, &self.incidents, &self.telemetry);
+        for changes in &changed {
+            tell::tell(changes, &self.incidents, &self.telemetry);
         }
+        let is_changed = changed.iter().any(|changes| !changes.is_empty());
         let is_due = now_ms.saturating_sub(looked.kept_ms) >= KEEP_EVERY_MS;
-        if keep_all || is_due || !changed.is_empty() || looked.kept != names {
+        if keep_all || is_due || is_changed || looked.kept != names {
             self.keep(&mut looked, names).await;
         }
     }

@@ -9,30 +9,41 @@ use crate::telemetry::Telemetry;
 use backstop::{IncidentReport, IncidentSink};
 use backstop_core::slo::Urgency;
 
-/// Tells of a change.
-pub(super) fn tell(change: &Change, incidents: &Incidents, telemetry: &Telemetry) {
-    let report = &change.report;
-    let name = &*report.name;
-    let Some(window) = report.windows.get(change.at) else {
+/// Tells of what one look at an objective has changed. Of alerts that begin to
+/// fire at once, the most urgent speaks for all in the incident.
+pub(super) fn tell(changes: &[Change], incidents: &Incidents, telemetry: &Telemetry) {
+    let mut worst: Option<(&Change, &WindowReport)> = None;
+    for change in changes {
+        let report = &change.report;
+        let name = &*report.name;
+        let Some(window) = report.windows.get(change.at) else {
+            continue;
+        };
+        let urgency = urgency_name(window.urgency);
+        let numbers = numbers(report, window);
+        if !change.fires {
+            tracing::info!(objective = name, urgency, numbers, "alert ended");
+            continue;
+        }
+        tracing::warn!(objective = name, urgency, numbers, "alert fires");
+        telemetry.objectives().alert(name, urgency);
+        let is_worse = |of: &WindowReport| {
+            let (mine, other) = (window.urgency, of.urgency);
+            mine > other || mine == other && window.factor > of.factor
+        };
+        if worst.is_none_or(|(_, of)| is_worse(of)) {
+            worst = Some((change, window));
+        }
+    }
+    let Some((change, window)) = worst.filter(|(change, _)| change.objective.incident) else {
         return;
     };
-    let urgency = urgency_name(window.urgency);
-    let numbers = numbers(report, window);
-    if !change.fires {
-        tracing::info!(objective = name, urgency, numbers, "alert ended");
-        return;
-    }
-    tracing::warn!(objective = name, urgency, numbers, "alert fires");
-    telemetry.objectives().alert(name, urgency);
-    if !change.objective.incident {
-        return;
-    }
     let incident = IncidentReport {
         policy: REPORTER.to_owned(),
-        key: format!("objective:{name}"),
+        key: format!("objective:{}", change.report.name),
         severity: window.urgency.severity(),
-        title: title(report, window),
-        detail: numbers,
+        title: title(&change.report, window),
+        detail: numbers(&change.report, window),
     };
     // A full queue is counted and logged where it is.
     let _ = incidents.raise(incident);

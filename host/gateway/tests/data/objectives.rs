@@ -346,7 +346,10 @@ async fn values_and_late_labels_count_when_they_are_told() {
         metric = "accuracy"
         target = 0.5
         events_min = 1
-        windows = [{ long_s = 600, short_s = 60, factor = 1.5 }]
+        windows = [
+          { long_s = 600, short_s = 60, factor = 1.5 },
+          { long_s = 3600, short_s = 600, factor = 1.2, urgency = "ticket" },
+        ]
         [objectives.sure]
         route = "score"
         metric = "confidence"
@@ -370,6 +373,20 @@ async fn values_and_late_labels_count_when_they_are_told() {
     assert_eq!(labels["bad"], "no");
     assert_eq!(labels["windows"][0]["long"]["bad"], 4);
     assert_eq!(labels["state"], "firing");
+    // Both alerts fire: one report, of the more urgent.
+    until("an incident", async || {
+        !incidents(&gateway).await.is_empty()
+    })
+    .await;
+    let incident = &incidents(&gateway).await[0];
+    assert_eq!(
+        (incident.count, incident.report.severity),
+        (1, backstop::Severity::Critical)
+    );
+    assert!(
+        incident.report.detail.contains("it alerts above 1.5"),
+        "{incident:?}"
+    );
     let (_, sure) = get(&gateway, "/admin/v1/objectives/sure").await;
     assert_eq!(sure["bad"], "below 0.6");
     assert_eq!(
