@@ -7,7 +7,7 @@
 
 use backstop::record::{DecidedBy, Output};
 use backstop_tests::gateway::{FREE_PORTS, Running};
-use backstop_tests::packages::{NODE_VERSION, PYTHON_VERSION, Package, Unavailable};
+use backstop_tests::packages::{Made, NODE_VERSION, PYTHON_VERSION, Package};
 use backstop_tests::upstream::{Asked, Manner, Refusing, Upstream};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -347,10 +347,7 @@ async fn holds(package: Package, script: &str, version: &str) {
 
 /// The package, or none where this machine cannot have it. That is told past
 /// the capture of the test's output, and is a failure in CI.
-pub(crate) fn found(
-    what: &str,
-    package: anyhow::Result<Result<Package, Unavailable>>,
-) -> Option<Package> {
+pub(crate) fn found<T>(what: &str, package: Made<T>) -> Option<T> {
     match package.unwrap_or_else(|error| panic!("{what}: {error:#}")) {
         Ok(package) => Some(package),
         Err(why) => {

@@ -9,6 +9,7 @@
 //! - [`components`]: files that are refused, each with its own words;
 //! - [`hostile`]: guests that misbehave, and what becomes of them;
 //! - [`oracles`]: what the statistics of the core are held against;
+//! - [`prometheus`]: a real one scrapes the gateway, and is asked by it;
 //! - [`revisions`]: activation, going back, returning by itself, replay;
 //! - [`webhooks`]: signatures of callbacks, verified by others.
 
@@ -23,5 +24,6 @@ mod contract;
 mod faults;
 mod hostile;
 mod oracles;
+mod prometheus;
 mod revisions;
 mod webhooks;

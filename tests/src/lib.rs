@@ -2,6 +2,7 @@
 //! gateways with providers and callers around them.
 
 pub mod caller;
+pub mod debian;
 pub mod facts;
 pub mod faulty;
 pub mod gateway;

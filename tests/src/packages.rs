@@ -27,11 +27,11 @@ pub const NODE_VERSION: &str = "6.30.1";
 pub const WEBHOOKS_VERSION: &str = "1.1.0";
 
 /// Longest installation; it takes seconds, on a busy machine a minute.
-const INSTALL_MAX: Duration = Duration::from_secs(300);
+pub(crate) const INSTALL_MAX: Duration = Duration::from_secs(300);
 /// Longest installation of the packages of the oracles: 2 GB of wheels.
 const INSTALL_ORACLES_MAX: Duration = Duration::from_secs(1200);
 /// Longest run of a client's script. Each request in it ends by itself before.
-const RUN_MAX: Duration = Duration::from_secs(120);
+pub(crate) const RUN_MAX: Duration = Duration::from_secs(120);
 /// Between two looks at a process.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -43,7 +43,7 @@ const PYTHON_IN_VENV: &str = if cfg!(windows) {
     "bin/python"
 };
 
-/// What pip and npm say when they do not reach their registry.
+/// What pip, npm and apt say when they do not reach their registry.
 const UNREACHED: &[&str] = &[
     "NewConnectionError",
     "Failed to establish a new connection",
@@ -60,6 +60,15 @@ const UNREACHED: &[&str] = &[
     "EHOSTUNREACH",
     "ERR_SOCKET_TIMEOUT",
     "EIDLETIMEOUT",
+    // apt:
+    "Temporary failure resolving",
+    "Could not resolve",
+    "Could not connect",
+    "Unable to connect",
+    "Connection timed out",
+    "Connection failed",
+    // Without its lists it knows no package.
+    "Unable to locate package",
 ];
 
 /// Why there is no client on this machine, with nobody to blame.
@@ -89,7 +98,8 @@ pub enum Package {
     Node(PathBuf),
 }
 
-type Made<T> = Result<Result<T, Unavailable>>;
+/// What was made, or why there is none; an error where somebody is to blame.
+pub type Made<T> = Result<Result<T, Unavailable>>;
 
 impl Package {
     /// The Python package, from `cache` or installed there.
@@ -232,7 +242,7 @@ fn node_works(dir: &Path) -> bool {
 }
 
 /// The folder `name` in `cache`, where it works; else made anew by `make`.
-fn kept_or_made(
+pub(crate) fn kept_or_made(
     cache: &Path,
     name: &str,
     works: impl Fn(&Path) -> bool,
@@ -265,7 +275,7 @@ fn kept_or_made(
 }
 
 /// Runs an installation.
-fn install(command: &mut Command, time_max: Duration) -> Made<()> {
+pub(crate) fn install(command: &mut Command, time_max: Duration) -> Made<()> {
     let Err(why) = run(command, time_max)? else {
         return Ok(Ok(()));
     };
@@ -277,7 +287,7 @@ fn install(command: &mut Command, time_max: Duration) -> Made<()> {
 
 /// Runs a program to its end: what it printed, or why it failed and what it
 /// said. A program that takes longer than `time_max` is ended.
-fn run(command: &mut Command, time_max: Duration) -> Result<Result<String, String>> {
+pub(crate) fn run(command: &mut Command, time_max: Duration) -> Result<Result<String, String>> {
     let output = tempfile::tempdir().context("make a folder for output")?;
     let (out, err) = (output.path().join("out"), output.path().join("err"));
     let child = command

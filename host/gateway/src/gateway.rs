@@ -22,6 +22,7 @@ use crate::evidence::kept::Keeper;
 use crate::evidence::source::Source;
 use crate::execute::REVIEWS_WAITING_MAX;
 use crate::feedback::{self, Feedback};
+use crate::infrastructure::{Process, Prometheus};
 use crate::objectives::Objectives;
 use crate::outbox::Outbox;
 use crate::plant::{Asked, Plant};
@@ -87,6 +88,10 @@ pub(crate) struct Shared {
     pub(crate) feedback: Feedback,
     /// What is promised, and whether it is kept.
     pub(crate) objectives: Arc<Objectives>,
+    /// The process as evidence.
+    process: Process,
+    /// What an existing Prometheus knows.
+    prometheus: Prometheus,
     /// Evidence over restarts.
     keeper: Keeper,
     unrouted: Arc<RouteMetrics>,
@@ -173,6 +178,17 @@ impl Gateway {
             let declared = route.feedback.as_ref();
             let _ = declared.map(|known| feedback::declare(&evidence, known));
         }
+        let process = Process::new(
+            plant.clone(),
+            evidence.clone(),
+            parts.telemetry.clone(),
+            clock,
+        );
+        process.declare();
+        let prometheus = Prometheus::new(evidence.clone(), parts.telemetry.clone(), clock);
+        let declared = config.prometheus.as_deref();
+        // As for feedback.
+        let _ = declared.map(|asked| prometheus.declare(asked));
         let keeper = Keeper::new(evidence.clone(), parts.store.clone(), clock);
         let seeds = keeper.restore().await;
         let (store, telemetry) = (parts.store.clone(), parts.telemetry.clone());
@@ -184,6 +200,8 @@ impl Gateway {
                 outbox: Outbox::new(parts.store.clone(), parts.telemetry.clone()),
                 feedback,
                 objectives,
+                process,
+                prometheus,
                 keeper,
                 store: parts.store,
                 incidents: parts.incidents,
@@ -206,6 +224,7 @@ impl Gateway {
         gateway.shared.outbox.start();
         gateway.shared.feedback.start(seeds);
         gateway.shared.keeper.start();
+        gateway.shared.process.start();
         gateway.shared.objectives.start();
         Ok(gateway)
     }
@@ -284,6 +303,7 @@ impl Gateway {
     pub fn begin_shutdown(&self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
         self.shared.outbox.stop();
+        self.shared.prometheus.stop();
     }
 
     /// How long running requests may go on after a stop was asked for.

@@ -17,6 +17,7 @@
 
 mod feedback;
 mod genai;
+mod infrastructure;
 mod keys;
 mod moves;
 mod objectives;
@@ -40,6 +41,7 @@ use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
 use backstop_core::input::BreakerState;
 use genai::GenAi;
+use infrastructure::InfrastructureMetrics;
 use labels::{One, Three, Two};
 use moves::Moves;
 use objectives::ObjectiveMetrics;
@@ -54,6 +56,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// Media type of what [`Telemetry::encode`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -144,6 +147,9 @@ pub struct Telemetry {
     moves: Moves,
     outbox: OutboxMetrics,
     feedback: FeedbackMetrics,
+    infrastructure: InfrastructureMetrics,
+    /// Without our prefix.
+    process: Registry,
     objectives: ObjectiveMetrics,
     /// With OpenTelemetry's names, hence without our prefix; none when switched
     /// off.
@@ -206,6 +212,8 @@ impl Telemetry {
             moves: Moves::default(),
             outbox: OutboxMetrics::default(),
             feedback: FeedbackMetrics::default(),
+            infrastructure: InfrastructureMetrics::default(),
+            process: Registry::default(),
             objectives: ObjectiveMetrics::default(),
             genai: OnceLock::new(),
             requests: Family::default(),
@@ -248,6 +256,8 @@ impl Telemetry {
         self.moves.register(registry);
         self.outbox.register(registry);
         self.feedback.register(registry);
+        self.infrastructure.register(registry);
+        self.infrastructure.register_process(&mut self.process);
         self.objectives.register(registry);
         registry.register("build", "Version of the gateway", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         registry.register("requests", "Requests that have ended, by what their caller got", self.requests.clone());
@@ -306,6 +316,16 @@ impl Telemetry {
         }
     }
 
+    /// Counts a question to Prometheus.
+    pub(crate) fn prometheus(&self, query: &str, result: &'static str) {
+        self.infrastructure.query(query, result);
+    }
+
+    /// Notes how late the runtime was, at its worst in a second.
+    pub(crate) fn loop_lag(&self, worst: Duration) {
+        self.infrastructure.lag(worst);
+    }
+
     pub(crate) fn outbox(&self) -> &OutboxMetrics {
         &self.outbox
     }
@@ -347,6 +367,7 @@ impl Telemetry {
         self.refresh(snapshot);
         let mut text = String::with_capacity(16 << 10);
         encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.process)?;
         if let Some((_, registry)) = self.genai.get() {
             encode_registry(&mut text, registry)?;
         }
@@ -355,6 +376,7 @@ impl Telemetry {
     }
 
     fn refresh(&self, snapshot: &Snapshot) {
+        self.infrastructure.refresh();
         self.breaker_state.clear();
         for (model, release, state) in &snapshot.breakers {
             self.breaker_state

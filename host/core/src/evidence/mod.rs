@@ -282,12 +282,15 @@ impl Evidence {
     fn know(&self, metric: &str, kind: MetricKind, of_process: bool) -> Result<(), SeriesError> {
         let base = metric::base(metric);
         let mut known = self.known.write();
-        match known.get(base) {
-            Some(old) if old.kind == kind => Ok(()),
-            Some(_) => Err(SeriesError::OtherKind(base.to_string())),
-            None if known.len() >= METRICS_MAX => {
-                Err(SeriesError::TooManyMetrics(base.to_string()))
+        let count = known.len();
+        match known.get_mut(base) {
+            Some(old) if old.kind == kind => {
+                // A series that was kept is known before whose it is.
+                old.of_process |= of_process;
+                Ok(())
             }
+            Some(_) => Err(SeriesError::OtherKind(base.to_string())),
+            None if count >= METRICS_MAX => Err(SeriesError::TooManyMetrics(base.to_string())),
             None => {
                 known.insert(base.into(), Known { kind, of_process });
                 Ok(())

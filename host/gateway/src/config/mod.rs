@@ -24,6 +24,7 @@ pub mod objective;
 pub mod policy;
 pub mod price;
 pub mod probe;
+pub mod prometheus;
 pub mod provider;
 mod reference;
 mod resolve;
@@ -55,6 +56,7 @@ pub use objective::{Bad, Objective, ObjectiveOf};
 pub use policy::{ComponentSource, Policy};
 pub use price::Price;
 pub use probe::Probe;
+pub use prometheus::Prometheus;
 pub use provider::{HttpProvider, Provider, ProviderKind};
 pub use reference::reference;
 pub use retry::{Hedge, Retry};
@@ -97,6 +99,8 @@ pub struct Config {
     pub routes: BTreeMap<Name, Arc<Route>>,
     /// What is promised about routes and models.
     pub objectives: BTreeMap<Name, Arc<Objective>>,
+    /// A Prometheus whose numbers policies may read.
+    pub prometheus: Option<Arc<Prometheus>>,
 }
 
 impl Config {

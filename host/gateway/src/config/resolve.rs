@@ -8,8 +8,8 @@ use super::section::{Environment, Resolver, Section};
 use super::source::{Place, Sources};
 use super::tree::{self, Table};
 use super::{
-    Config, Name, callback, feedback, model, objective, policy, provider, route, rules, server,
-    telemetry,
+    Config, Name, callback, feedback, model, objective, policy, prometheus, provider, route, rules,
+    server, telemetry,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -154,6 +154,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         routes.insert(name, Arc::new(route));
     }
     let objectives = objectives(cx, &root, &routes);
+    let prometheus = prometheus::resolve(cx, &root.section("prometheus"));
     let has_routes = tree
         .get("routes")
         .is_some_and(|entry| match &entry.node.value {
@@ -180,6 +181,7 @@ fn resolve_tree(cx: &mut Resolver<'_>, tree: &Table) -> Config {
         rules,
         routes,
         objectives,
+        prometheus,
     }
 }
 

@@ -5,7 +5,8 @@
 //! file per section.
 
 use super::{
-    callback, model, objective, policy, provider, route, rules, server, simulated, telemetry,
+    callback, model, objective, policy, prometheus, provider, route, rules, server, simulated,
+    telemetry,
 };
 
 /// Largest file. The largest that is allowed by the other limits is a tenth.
@@ -236,6 +237,12 @@ pub(super) static ROOT: Schema = Schema {
             kind: Kind::Map(&objective::OBJECTIVE, objective::OBJECTIVES_MAX),
             default: Default::Words("none"),
             about: "What is promised about routes and models, and when to alert.",
+        },
+        Key {
+            name: "prometheus",
+            kind: Kind::Table(&prometheus::PROMETHEUS),
+            default: Default::Words("none is asked"),
+            about: "An existing Prometheus whose numbers policies may read.",
         },
     ],
 };

@@ -121,6 +121,9 @@ pub enum ApplyProblem {
         #[source]
         source: SeriesError,
     },
+    /// The queries to Prometheus are too many metrics.
+    #[error("queries of `prometheus`")]
+    Query(#[source] SeriesError),
     /// A policy does not decide what it is asked.
     #[error("policy `{policy}` does not decide at `{point}`; bind one that exports it")]
     WrongPoint {
@@ -175,6 +178,9 @@ impl Gateway {
                 problems.push(ApplyProblem::Metric { route, source });
             }
         }
+        let asked = config.prometheus.as_deref();
+        let declared = asked.map(|asked| shared.prometheus.declare(asked));
+        problems.extend(declared.and_then(Result::err).map(ApplyProblem::Query));
         let objectives = shared.objectives.prepare(&config);
         let objectives = objectives.map_err(|more| problems.extend(more)).ok();
         let changes = changes(shared, &config, &active, &mut problems).await;
@@ -210,6 +216,7 @@ impl Gateway {
         shared.plant.store(Some(plant));
         shared.outbox.set_channels(channels(&config));
         shared.feedback.set_routes(&config);
+        shared.prometheus.set(config.prometheus.as_ref());
         if let Some(objectives) = objectives {
             shared.objectives.set(objectives);
             shared.objectives.look(shared.clock.now_ms()).await;

@@ -8,27 +8,19 @@
 
 use super::signature::signatures;
 use super::{Channel, Inner};
-use crate::chain::chain;
 use crate::clock::system_now_ms;
 use crate::config::callback_url;
+use crate::outgoing::Outgoing;
 use crate::store::{AttemptEnd, Message};
 use crate::upstream::retry_after::retry_after;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, USER_AGENT};
-use http::{Request, Response, StatusCode, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
-/// Idle connections that are kept to one receiver.
-const IDLE_MAX: usize = 1;
 /// Largest answer that is read to its end, so that its connection can be used
 /// again; and how long its end is waited for.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
@@ -170,7 +162,7 @@ fn tell(message: &Message, end: &AttemptEnd) {
     }
 }
 
-async fn send(client: &Client, channel: &Channel, message: &Message) -> Result<(), Failure> {
+async fn send(client: &Outgoing, channel: &Channel, message: &Message) -> Result<(), Failure> {
     let url = callback_url(&message.message.url)
         .ok()
         .filter(|url| channel.allow.iter().any(|allowed| allowed.allows(url)))
@@ -220,49 +212,4 @@ fn request(
     request
         .body(Full::new(body))
         .map_err(|error| Failure::new(Outcome::NotAllowed, error.to_string()))
-}
-
-type Plain = HyperClient<HttpConnector, Full<Bytes>>;
-type Tls = HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
-/// The way to receivers. The system's certificates are read when they are
-/// first needed.
-#[derive(Default)]
-pub(super) struct Client {
-    plain: OnceLock<Plain>,
-    tls: OnceLock<Tls>,
-}
-
-impl Client {
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, String> {
-        let sent = if request.uri().scheme_str() == Some("https") {
-            let tls = self
-                .tls()
-                .map_err(|error| format!("read the system's certificates: {}", chain(&error)))?;
-            tls.request(request).await
-        } else {
-            let plain = self.plain.get_or_init(|| builder().build_http());
-            plain.request(request).await
-        };
-        sent.map_err(|error| chain(&error))
-    }
-
-    fn tls(&self) -> io::Result<&Tls> {
-        if let Some(tls) = self.tls.get() {
-            return Ok(tls);
-        }
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(provider)?
-            .https_only()
-            .enable_http1()
-            .build();
-        Ok(self.tls.get_or_init(|| builder().build(connector)))
-    }
-}
-
-fn builder() -> hyper_util::client::legacy::Builder {
-    let mut builder = HyperClient::builder(TokioExecutor::new());
-    builder.pool_max_idle_per_host(IDLE_MAX);
-    builder
 }

@@ -26,10 +26,10 @@ mod signature;
 pub use signature::SigningKey;
 
 use crate::config::AllowedUrl;
+use crate::outgoing::Outgoing;
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use arc_swap::ArcSwap;
-use attempt::Client;
 use backstop_core::plan_run::RetryLimits;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ struct Inner {
     store: Arc<dyn Store>,
     telemetry: Arc<Telemetry>,
     channels: ArcSwap<BTreeMap<&'static str, Channel>>,
-    client: Client,
+    client: Outgoing,
     wake: Notify,
 }
 
@@ -102,7 +102,7 @@ impl Outbox {
                 store,
                 telemetry,
                 channels: ArcSwap::default(),
-                client: Client::default(),
+                client: Outgoing::default(),
                 wake: Notify::new(),
             }),
             stop: watch::Sender::new(false),

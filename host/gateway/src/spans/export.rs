@@ -1,16 +1,13 @@
-//! The way of spans to the collector: counted, and sent over hyper.
+//! The way of spans to the collector: counted, and sent.
 
 use super::{EXPORT_TIMEOUT, SpansError};
 use crate::config::Otlp;
+use crate::outgoing::Outgoing;
 use crate::telemetry::Telemetry;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -69,38 +66,23 @@ impl<E: SpanExporter> SpanExporter for Counting<E> {
     }
 }
 
-/// The exporter's way to the network: hyper, on the gateway's runtime, while
+/// The exporter's way to the network: ours, on the gateway's runtime, while
 /// the exporter's own thread waits.
 #[derive(Debug)]
 pub(super) struct Http {
     runtime: Handle,
-    client: AnyClient,
-}
-
-#[derive(Debug, Clone)]
-enum AnyClient {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+    client: Arc<Outgoing>,
 }
 
 impl Http {
     pub(super) fn new(otlp: &Otlp) -> Result<Self, SpansError> {
-        let builder = Client::builder(TokioExecutor::new());
-        let client = if otlp.endpoint.scheme_str() == Some("https") {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let connector = HttpsConnectorBuilder::new()
-                .with_provider_and_native_roots(provider)
-                .map_err(SpansError::Certificates)?
-                .https_only()
-                .enable_http1()
-                .build();
-            AnyClient::Tls(builder.build(connector))
-        } else {
-            AnyClient::Plain(builder.build_http())
-        };
+        let client = Outgoing::default();
+        if otlp.endpoint.scheme_str() == Some("https") {
+            client.trust().map_err(SpansError::Certificates)?;
+        }
         Ok(Http {
             runtime: Handle::current(),
-            client,
+            client: Arc::new(client),
         })
     }
 }
@@ -110,12 +92,8 @@ impl HttpClient for Http {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
         let sending = async move {
-            let request = request.map(Full::new);
-            let reply = match client {
-                AnyClient::Plain(client) => client.request(request).await,
-                AnyClient::Tls(client) => client.request(request).await,
-            };
-            let (head, body) = reply?.into_parts();
+            let reply = client.send(request.map(Full::new)).await?;
+            let (head, body) = reply.into_parts();
             let body = Limited::new(body, REPLY_BYTES_MAX).collect().await?;
             Ok::<_, HttpError>(Response::from_parts(head, body.to_bytes()))
         };

@@ -24,6 +24,7 @@ mod passed_over;
 mod policies;
 mod priorities;
 mod probes;
+mod prometheus;
 mod races;
 mod refusals;
 mod repeats;
