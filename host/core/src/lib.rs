@@ -28,6 +28,7 @@ pub mod budget;
 pub mod calibrate;
 pub mod evidence;
 pub mod fault;
+pub mod feature;
 pub mod input;
 pub mod limit;
 pub mod metric;

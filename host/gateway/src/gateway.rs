@@ -21,6 +21,7 @@ use crate::evidence::Evidence;
 use crate::evidence::kept::Keeper;
 use crate::evidence::source::Source;
 use crate::execute::REVIEWS_WAITING_MAX;
+use crate::features::{self, Counting};
 use crate::feedback::{self, Feedback};
 use crate::infrastructure::{Process, Prometheus};
 use crate::objectives::Objectives;
@@ -177,6 +178,7 @@ impl Gateway {
             // What cannot be made known is a problem of applying it, below.
             let declared = route.feedback.as_ref();
             let _ = declared.map(|known| feedback::declare(&evidence, known));
+            let _ = features::declare(&evidence, &route.features);
         }
         let process = Process::new(
             plant.clone(),
@@ -352,6 +354,15 @@ impl Gateway {
 }
 
 impl Shared {
+    /// Where what is seen of features is counted.
+    pub(crate) fn counting(&self) -> Counting<'_> {
+        Counting {
+            evidence: &self.evidence,
+            telemetry: &self.telemetry,
+            clock: self.clock,
+        }
+    }
+
     /// The policy of this name, for a route or a rollout to ask.
     pub(crate) fn asked(&self, name: &str, point: DecisionPoint) -> Result<Asked, ApplyProblem> {
         let handle = self

@@ -49,6 +49,7 @@ pub mod evidence;
 mod execute;
 #[cfg(test)]
 mod faults;
+mod features;
 mod feedback;
 mod gate;
 pub mod gateway;

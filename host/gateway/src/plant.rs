@@ -7,6 +7,7 @@
 
 use crate::config::{self, Config, Name, RouteKind};
 use crate::evidence::Standard;
+use crate::features::Features;
 use crate::gateway::{ApplyProblem, Shared};
 use crate::release::{self, Model};
 use crate::targets::Targets;
@@ -42,6 +43,7 @@ pub struct Route {
     shows_bodies: bool,
     metrics: Arc<RouteMetrics>,
     series: Standard,
+    features: Features,
     complaints: Complaints,
     retries: Budget,
     hedges: Budget,
@@ -251,6 +253,7 @@ impl Route {
             shows_bodies,
             metrics: shared.telemetry.route(&spec.name),
             series: shared.evidence.of(SubjectRef::Route(&spec.name)),
+            features: Features::build(spec, &shared.evidence),
             complaints: Complaints::default(),
             least_bad: Semaphore::new(1),
             retries: Budget::new(spec.retry.budget, shared.clock.now_ms()),
@@ -328,12 +331,18 @@ impl Route {
 
     /// True when the text of streams is needed after they have passed.
     pub(crate) fn keeps_text(&self) -> bool {
-        self.threshold.is_some() && (self.spec.review || self.shows_bodies)
+        let judges = self.threshold.is_some() && (self.spec.review || self.shows_bodies);
+        judges || self.features.needs_answer_text()
     }
 
     /// True while the traffic of one of its models is split.
     pub(crate) fn splits(&self) -> bool {
         self.models.iter().any(|model| model.is_split())
+    }
+
+    /// What is watched in its requests and answers.
+    pub(crate) fn features(&self) -> &Features {
+        &self.features
     }
 
     pub(crate) fn metrics(&self) -> &Arc<RouteMetrics> {

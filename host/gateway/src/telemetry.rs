@@ -161,6 +161,8 @@ pub struct Telemetry {
     attempts: Family<Three, Counter>,
     fallbacks: Family<Two, Counter>,
     verdicts: Family<Two, Counter>,
+    /// By route, feature and what is wrong.
+    feature_violations: Family<Three, Counter>,
     breaker_state: Family<Two, Gauge>,
     breaker_transitions: Family<Three, Counter>,
     /// By model, release and what of it.
@@ -223,6 +225,7 @@ impl Telemetry {
             attempts: Family::default(),
             fallbacks: Family::default(),
             verdicts: Family::default(),
+            feature_violations: Family::default(),
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             release_load: Family::default(),
@@ -267,6 +270,7 @@ impl Telemetry {
         registry.register("attempts", "Calls of releases, by failure class; `ok` is success", self.attempts.clone());
         registry.register("fallbacks", "Requests served by another step than the first", self.fallbacks.clone());
         registry.register("verdicts", "Answers judged, by verdict", self.verdicts.clone());
+        registry.register("feature_violations", "Features of requests and answers that are not as declared, by what is wrong: `missing`, `type`, `range`, `category` or `format`", self.feature_violations.clone());
         registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only", self.breaker_state.clone());
         registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
         registry.register("release_load", "Calls of a release: under way (`in-flight`), waiting (`queued`), and how many may be under way (`limit`)", self.release_load.clone());
@@ -345,6 +349,17 @@ impl Telemetry {
     /// Counts a review of a delivered answer that the store did not take.
     pub fn review_lost(&self, route: &str) {
         self.reviews_lost.get_or_create(&one("route", route)).inc();
+    }
+
+    /// Counts a feature that is not as declared.
+    pub(crate) fn violation(&self, route: &str, feature: &str, problem: &'static str) {
+        self.feature_violations
+            .get_or_create(&[
+                ("route", route.to_owned()),
+                ("feature", feature.to_owned()),
+                ("problem", problem.to_owned()),
+            ])
+            .inc();
     }
 
     /// Notes the end of a reload: whether what serves is what is on disk.

@@ -3,6 +3,7 @@
 use super::Name;
 use super::callback::{self, AllowedUrl};
 use super::check::{is_pointer, shown};
+use super::feature::{self, Feature};
 use super::feedback::{self, Feedback};
 use super::mistake::MistakeKind;
 use super::model::Model;
@@ -70,6 +71,8 @@ pub struct Route {
     pub tags: Vec<(Name, FactSource)>,
     /// How it takes feedback; none where its answers are not remembered.
     pub feedback: Option<Arc<Feedback>>,
+    /// What is watched in its requests and answers.
+    pub features: Vec<Feature>,
     /// What ties a caller to a release; without it, or where it is absent from
     /// a request, each request is split on its own.
     pub sticky: Option<FactSource>,
@@ -135,6 +138,19 @@ pub enum FactSource {
     Header(HeaderName),
     /// In the JSON body, at this pointer (RFC 6901).
     Body(Arc<str>),
+}
+
+impl FactSource {
+    /// `header:NAME`, or `body:` and a JSON pointer.
+    pub(super) fn read(text: &str) -> Option<FactSource> {
+        match text.split_once(':')? {
+            ("header", name) => HeaderName::from_bytes(name.as_bytes())
+                .ok()
+                .map(FactSource::Header),
+            ("body", pointer) if is_pointer(pointer) => Some(FactSource::Body(pointer.into())),
+            _ => None,
+        }
+    }
 }
 
 /// The plan of a route on its own: see [`Route::default_plan`]. A plan holds
@@ -320,6 +336,12 @@ pub(super) static ROUTE: Schema = Schema {
             about: "How answers are remembered, and what is counted of what is said about them.",
         },
         Key {
+            name: "features",
+            kind: Kind::Map(&feature::FEATURE, feature::FEATURES_MAX),
+            default: Default::Words("none"),
+            about: "Parts of requests and answers whose quality and drift are watched.",
+        },
+        Key {
             name: "sticky",
             kind: Kind::Text(TEXT_BYTES_MAX),
             default: Default::Words("each request is split on its own"),
@@ -424,6 +446,7 @@ pub(super) fn resolve(
             feedback::resolve(cx, &section.section("feedback"), &tags)
         },
         tags: resolve_tags(cx, section),
+        features: feature::resolve(cx, section),
         sticky: section.text_if_set("sticky").and_then(|text| {
             let path = section.key_path("sticky");
             fact_source(cx, text.text, text.place, &path)
@@ -522,13 +545,7 @@ fn resolve_tags(cx: &mut Resolver<'_>, section: &Section<'_>) -> Vec<(Name, Fact
 }
 
 fn fact_source(cx: &mut Resolver<'_>, text: &str, place: Place, path: &str) -> Option<FactSource> {
-    let found = match text.split_once(':') {
-        Some(("header", name)) => HeaderName::from_bytes(name.as_bytes())
-            .ok()
-            .map(FactSource::Header),
-        Some(("body", pointer)) if is_pointer(pointer) => Some(FactSource::Body(pointer.into())),
-        _ => None,
-    };
+    let found = FactSource::read(text);
     if found.is_none() && !text.is_empty() {
         let message = format!(
             "`{path}` is `{}`, must be `header:NAME`, or `body:` and a JSON pointer such as `body:/user`",

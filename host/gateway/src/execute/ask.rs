@@ -1,7 +1,8 @@
 //! What is asked: one request on its way through the gateway.
 
-use crate::clock::{Clock, millis};
+use crate::clock::millis;
 use crate::config::FactSource;
+use crate::features::Counting;
 use crate::plant::Route;
 use crate::release::caller_hash;
 use crate::trail;
@@ -91,8 +92,16 @@ pub(crate) struct Heard {
 
 impl Ask {
     /// The request `heard` to `route`, with the facts that its policies see.
-    pub(crate) fn new(route: Arc<Route>, headers: &HeaderMap, heard: Heard, clock: Clock) -> Self {
+    /// What is watched of it is counted.
+    pub(crate) fn new(
+        route: Arc<Route>,
+        headers: &HeaderMap,
+        heard: Heard,
+        counting: &Counting<'_>,
+    ) -> Self {
+        let clock = counting.clock;
         let body = Body::of(&route, &heard.body);
+        counting.request(&route, headers, body.0.as_ref());
         let key = if route.splits() {
             caller(&route, headers, &heard.body, &body)
         } else {
@@ -178,7 +187,8 @@ impl Body {
             .iter()
             .map(|(_, source)| source)
             .chain(&spec.sticky)
-            .any(|source| matches!(source, FactSource::Body(_)));
+            .any(|source| matches!(source, FactSource::Body(_)))
+            || route.features().needs_request_body();
         Body(if wanted {
             serde_json::from_slice(body).ok()
         } else {

@@ -294,10 +294,13 @@ impl Ending {
     fn completed(mut self: Box<Self>) {
         self.remember();
         self.run.outcome(RequestOutcome::Answered);
+        let seen = self.watch.facts();
+        let route = &self.run.ask.route;
+        let counting = self.run.gateway.shared().counting();
+        counting.streamed(route, self.lease.release(), &seen.text);
         if self.whole {
             return;
         }
-        let seen = self.watch.facts();
         let (called, first_token) = (self.called, self.first_token);
         let Ending {
             run,

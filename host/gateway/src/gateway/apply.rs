@@ -9,6 +9,7 @@ use super::{Gateway, Shared};
 use crate::callback;
 use crate::components::{self, ComponentError};
 use crate::config::{Config, Name, Policy};
+use crate::features;
 use crate::feedback;
 use crate::outbox::Channel;
 use crate::plant::{Machines, Plant};
@@ -112,6 +113,16 @@ pub enum ApplyProblem {
         #[source]
         source: SeriesError,
     },
+    /// The metric of a route's feature is of another kind elsewhere, or since
+    /// the start, or there are too many.
+    #[error("features of route `{route}`")]
+    Feature {
+        /// The route.
+        route: Name,
+        /// Why.
+        #[source]
+        source: SeriesError,
+    },
     /// The metric of an objective is not known, or of another kind.
     #[error("objective `{objective}`")]
     Objective {
@@ -176,6 +187,13 @@ impl Gateway {
             if let Some(Err(source)) = declared {
                 let route = route.name.clone();
                 problems.push(ApplyProblem::Metric { route, source });
+            }
+        }
+        for route in config.routes.values() {
+            let declared = features::declare(&shared.evidence, &route.features);
+            if let Err(source) = declared {
+                let route = route.name.clone();
+                problems.push(ApplyProblem::Feature { route, source });
             }
         }
         let asked = config.prometheus.as_deref();

@@ -79,6 +79,8 @@ pub(crate) fn respond(run: Run, end: End) -> Response<Body> {
         End::Answer(answer) => {
             run.served(answer.step, &answer.release);
             run.remember(&answer.release, &answer.complete.facts);
+            let counting = run.gateway.shared().counting();
+            counting.answer(&run.ask.route, &answer.release, &answer.complete.body);
             run.outcome(RequestOutcome::Answered);
             answered(&run, *answer)
         }

@@ -41,6 +41,6 @@ pub(super) async fn serve(gateway: &Gateway, request: Request<Incoming>, api: Ap
         arrived,
         callback,
     };
-    let ask = Ask::new(route, &head.headers, heard, gateway.clock());
+    let ask = Ask::new(route, &head.headers, heard, &gateway.shared().counting());
     Ok(execute::serve(gateway, ask).await)
 }

@@ -41,6 +41,6 @@ pub(super) async fn serve(
         arrived,
         callback,
     };
-    let ask = Ask::new(route, &head.headers, heard, gateway.clock());
+    let ask = Ask::new(route, &head.headers, heard, &gateway.shared().counting());
     Ok(execute::serve(gateway, ask).await)
 }

@@ -12,6 +12,7 @@ mod callbacks;
 mod connections;
 mod fallback;
 mod faulty;
+mod features;
 mod feedback;
 mod held;
 mod infer;

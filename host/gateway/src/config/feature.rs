@@ -1,0 +1,196 @@
+//! `[routes.NAME.features.FEATURE]`: what is watched in requests and answers.
+
+use super::Name;
+use super::check::shown;
+use super::mistake::MistakeKind;
+use super::route::FactSource;
+use super::schema::{Default, Key, Kind, NAME_BYTES_MAX, Schema, TEXT_BYTES_MAX};
+use super::section::{Resolver, Section};
+use backstop_core::feature::{self, DECLARED_CATEGORIES_MAX, FeatureKind};
+
+/// Most features of one route: each is up to three series of the route, and of
+/// each model and release where it is of answers.
+pub(super) const FEATURES_MAX: usize = 32;
+/// Most words of refusals besides the usual ones.
+const PHRASES_MAX: usize = 32;
+
+/// A feature of a route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Feature {
+    /// Its name; policies read `feature:NAME`.
+    pub name: Name,
+    /// Whose it is.
+    pub of: FeatureOf,
+    /// Where it is found.
+    pub at: FeatureAt,
+    /// What is declared about it.
+    pub declared: feature::Feature,
+}
+
+/// Whose feature it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeatureOf {
+    /// The request's.
+    Request,
+    /// The answer's.
+    Answer,
+}
+
+/// Where a feature is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FeatureAt {
+    /// The text of the answer, or of the last message of the user.
+    Text,
+    /// In a header, or in the body.
+    Fact(FactSource),
+}
+
+/// `[routes.NAME.features.FEATURE]`.
+pub(super) static FEATURE: Schema = Schema {
+    name: "routes.NAME.features.FEATURE",
+    about: "A part of requests or answers whose quality and drift are watched: see \
+            `docs/features.md`. The name means the same for all routes.",
+    keys: &[
+        Key {
+            name: "of",
+            kind: Kind::Choice(&["request", "answer"]),
+            default: Default::Text("request"),
+            about: "Whether it is of requests, or of answers that are delivered.",
+        },
+        Key {
+            name: "at",
+            kind: Kind::Text(TEXT_BYTES_MAX),
+            default: Default::Required,
+            about: "Where it is: `body:` and a JSON pointer, `header:NAME` (of requests), or `text`: \
+                    the text of the answer, or of the user's last message.",
+        },
+        Key {
+            name: "kind",
+            kind: Kind::Choice(&["number", "category", "length", "refusal", "json"]),
+            default: Default::Required,
+            about: "`number`; `category`, a text or a boolean out of few; `length` of a text in \
+                    characters; `refusal`, whether a text refuses; `json`, whether a text is JSON.",
+        },
+        Key {
+            name: "required",
+            kind: Kind::Bool,
+            default: Default::Bool(true),
+            about: "Whether one that is missing counts as invalid, too.",
+        },
+        Key {
+            name: "min",
+            kind: Kind::Number(-1e100, 1e100),
+            default: Default::Words("any"),
+            about: "Of a number: lower ones are invalid.",
+        },
+        Key {
+            name: "max",
+            kind: Kind::Number(-1e100, 1e100),
+            default: Default::Words("any"),
+            about: "Of a number: higher ones are invalid.",
+        },
+        Key {
+            name: "values",
+            kind: Kind::Texts(1, DECLARED_CATEGORIES_MAX),
+            default: Default::Words("any"),
+            about: "Of a category: others are invalid.",
+        },
+        Key {
+            name: "phrases",
+            kind: Kind::Texts(1, PHRASES_MAX),
+            default: Default::Words("the usual ones, in English"),
+            about: "Of a refusal: words that tell one besides the usual ones.",
+        },
+    ],
+};
+
+/// Which keys belong to which kinds.
+const KEYS_OF: [(&str, &str); 4] = [
+    ("min", "number"),
+    ("max", "number"),
+    ("values", "category"),
+    ("phrases", "refusal"),
+];
+
+/// Resolves `[routes.NAME.features]`.
+pub(super) fn resolve(cx: &mut Resolver<'_>, route: &Section<'_>) -> Vec<Feature> {
+    let sections = route.entries("features");
+    sections
+        .iter()
+        .filter_map(|(name, section)| one(cx, name, section))
+        .collect()
+}
+
+fn one(cx: &mut Resolver<'_>, name: &str, section: &Section<'_>) -> Option<Feature> {
+    let of = match section.text("of").text {
+        "answer" => FeatureOf::Answer,
+        _ => FeatureOf::Request,
+    };
+    let kind = section.text("kind").text;
+    for (key, belongs_to) in KEYS_OF {
+        if section.node(key).is_some() && kind != belongs_to && !kind.is_empty() {
+            let message = format!(
+                "`{}` is for features of kind `{belongs_to}`, and this is of kind `{}`",
+                section.key_path(key),
+                shown(kind)
+            );
+            cx.note(MistakeKind::Conflict, section, key, message);
+        }
+    }
+    let (min, max) = (section.number_if_set("min"), section.number_if_set("max"));
+    if min.zip(max).is_some_and(|(min, max)| min > max) {
+        let message = format!("`{}` is above `max`", section.key_path("min"));
+        cx.note(MistakeKind::Conflict, section, "min", message);
+    }
+    let texts = |key: &str| section.texts_if_set(key).unwrap_or_default();
+    let known: Vec<String> = texts("values")
+        .iter()
+        .map(|text| text.text.to_owned())
+        .collect();
+    let phrases: Vec<String> = texts("phrases")
+        .iter()
+        .map(|text| text.text.to_lowercase())
+        .collect();
+    let declared = feature::Feature {
+        kind: match kind {
+            "number" => FeatureKind::Number { min, max },
+            "category" => FeatureKind::Category { known },
+            "length" => FeatureKind::Length,
+            "refusal" => FeatureKind::Refusal { phrases },
+            _ => FeatureKind::Json,
+        },
+        required: section.boolean("required"),
+    };
+    let at = section.text("at");
+    let at = match at.text {
+        "text" => Some(FeatureAt::Text),
+        "" => None,
+        _ => {
+            let read = FactSource::read(at.text).map(FeatureAt::Fact);
+            if read.is_none() {
+                let message = format!(
+                    "`{}` is `{}`, must be `body:` and a JSON pointer such as `body:/user`, \
+                     `header:NAME`, or `text`",
+                    section.key_path("at"),
+                    shown(at.text)
+                );
+                cx.note(MistakeKind::Invalid, section, "at", message);
+            }
+            read
+        }
+    };
+    if let (FeatureOf::Answer, Some(FeatureAt::Fact(FactSource::Header(_)))) = (of, &at) {
+        let message = format!(
+            "`{}` is a header, and features of answers are in the body",
+            section.key_path("at")
+        );
+        cx.note(MistakeKind::Conflict, section, "at", message);
+    }
+    debug_assert!(name.len() <= NAME_BYTES_MAX, "names are checked");
+    Some(Feature {
+        name: name.into(),
+        of,
+        at: at?,
+        declared,
+    })
+}
