@@ -47,6 +47,12 @@ pub(crate) enum Command {
     Model(ModelCommand),
     /// See whether a running gateway keeps what is promised, and how fast its error budgets go
     Objectives(cmd::objectives::Args),
+    /// See what a running gateway knows of its models, and how well
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
+    /// Make and choose what evidence is held against
+    #[command(subcommand)]
+    Baseline(BaselineCommand),
     /// Look into what a running gateway has done
     #[command(subcommand)]
     Log(LogCommand),
@@ -84,6 +90,32 @@ pub(crate) enum ModelCommand {
     Up(cmd::model::Health),
     /// Keep steps from calling the model
     Down(cmd::model::Health),
+}
+
+/// The verbs of `backstop evidence`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvidenceCommand {
+    /// List the series that are kept
+    List(cmd::evidence::List),
+    /// Tell all that is known of a metric in a window
+    Read(cmd::evidence::Read),
+}
+
+/// The verbs of `backstop baseline`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BaselineCommand {
+    /// Take one from a window of the gateway's evidence
+    Take(cmd::baseline::Take),
+    /// Make one of the rows of a file, or of the figures of a benchmark
+    Import(Box<cmd::baseline::Import>),
+    /// List all versions
+    List(cmd::baseline::List),
+    /// Show what one holds
+    Show(cmd::baseline::Show),
+    /// Put a version to use
+    Use(cmd::baseline::Use),
+    /// Remove one with all its versions
+    Remove(cmd::baseline::Remove),
 }
 
 /// The verbs of `backstop log`.
@@ -154,6 +186,14 @@ mod tests {
             "backstop log requests 001a2b3c4d5e6f70",
             "backstop objectives --watch",
             "backstop objectives --json --admin http://127.0.0.1:1",
+            "backstop evidence list --metric accuracy --model fraud",
+            "backstop evidence read accuracy{tier=gold} --model fraud --release r1 --window 24h",
+            "backstop evidence read labelled --model fraud --error-max 0.05 --json",
+            "backstop baseline take calm --route chat --window 1h --metric latency-ms",
+            "backstop baseline import calm x.csv --value latency-ms=took --dry-run",
+            "backstop baseline import calm --figures x.json",
+            "backstop baseline use calm 3",
+            "backstop baseline remove calm --yes",
             "backstop reload",
         ] {
             if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
@@ -174,6 +214,13 @@ mod tests {
             "backstop policy rollback chat --to 0",
             "backstop policy activate chat",
             "backstop log",
+            "backstop evidence read",
+            "backstop evidence read x --release r1",
+            "backstop evidence read x --window 25h",
+            "backstop baseline take calm --route chat",
+            "backstop baseline import calm",
+            "backstop baseline import calm x.csv --value took",
+            "backstop baseline remove calm",
             "backstop objectives --json --watch",
             "backstop log requests 1 --route chat",
         ] {

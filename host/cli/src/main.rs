@@ -16,6 +16,7 @@ mod exit_code;
 mod failure;
 mod log;
 mod output;
+mod table;
 
 use crate::args::Cli;
 use crate::exit_code::ExitCode;

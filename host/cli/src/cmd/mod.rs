@@ -1,8 +1,10 @@
 //! One file for each verb: its arguments and what it does.
 
+pub(crate) mod baseline;
 pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod evidence;
 pub(crate) mod log;
 pub(crate) mod model;
 pub(crate) mod objectives;
@@ -10,7 +12,9 @@ pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod serve;
 
-use crate::args::{Command, LogCommand, ModelCommand, PolicyCommand};
+use crate::args::{
+    BaselineCommand, Command, EvidenceCommand, LogCommand, ModelCommand, PolicyCommand,
+};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 
@@ -33,6 +37,18 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
             ModelCommand::Down(args) => model::health(args, false).await,
         },
         Command::Objectives(args) => objectives::run(args).await,
+        Command::Evidence(command) => match command {
+            EvidenceCommand::List(args) => evidence::list(args).await,
+            EvidenceCommand::Read(args) => evidence::read(args).await,
+        },
+        Command::Baseline(command) => match command {
+            BaselineCommand::Take(args) => baseline::take(args).await,
+            BaselineCommand::Import(args) => baseline::import(*args).await,
+            BaselineCommand::List(args) => baseline::list(args).await,
+            BaselineCommand::Show(args) => baseline::show(args).await,
+            BaselineCommand::Use(args) => baseline::put_to_use(args).await,
+            BaselineCommand::Remove(args) => baseline::remove(args).await,
+        },
         Command::Reload(args) => reload::run(args).await,
         Command::Policy(command) => match command {
             PolicyCommand::New(args) => policy::new::run(args),

@@ -1,11 +1,5 @@
 //! Which columns, or places in a JSON document, hold what.
 
-use crate::failure::Failure;
-use std::fmt::Write as _;
-
-/// Most columns that an error lists.
-const LISTED_MAX: usize = 20;
-
 /// What a column says of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -43,16 +37,8 @@ impl Columns {
     }
 
     /// The names.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.wanted.iter().map(|(_, name)| name.as_str())
-    }
-
-    /// The same columns under other names.
-    pub(super) fn map_names(&self, rename: impl Fn(&str) -> String) -> Columns {
-        let wanted = self.wanted.iter();
-        Columns {
-            wanted: wanted.map(|(role, name)| (*role, rename(name))).collect(),
-        }
+    pub(super) fn names(&self) -> Vec<String> {
+        self.wanted.iter().map(|(_, name)| name.clone()).collect()
     }
 
     /// How many.
@@ -69,67 +55,4 @@ impl Columns {
     pub(super) fn name(&self, cell: usize) -> &str {
         &self.wanted[cell].1
     }
-
-    /// Where each column is among `found`.
-    ///
-    /// # Errors
-    ///
-    /// All that are not there, with the nearest of those that are.
-    pub(super) fn places(&self, file: &str, found: &[String]) -> Result<Vec<usize>, Failure> {
-        let place = |name: &str| {
-            let plain = name.strip_prefix('/').unwrap_or(name);
-            found
-                .iter()
-                .position(|other| other == name || other == plain)
-        };
-        let missing: Vec<&str> = self.names().filter(|name| place(name).is_none()).collect();
-        if missing.is_empty() {
-            return Ok(self.names().filter_map(place).collect());
-        }
-        Err(missing_columns(file, &missing, found))
-    }
-}
-
-/// The error for columns that are not there.
-pub(super) fn missing_columns(file: &str, missing: &[&str], found: &[String]) -> Failure {
-    let mut text = String::new();
-    for name in missing {
-        let _ = write!(text, "{file} has no column `{name}`");
-        if let Some(near) = nearest(name, found) {
-            let _ = write!(text, "; did you mean `{near}`?");
-        }
-        text.push('\n');
-    }
-    let listed: Vec<String> = found
-        .iter()
-        .take(LISTED_MAX)
-        .map(|name| format!("`{}`", shown(name)))
-        .collect();
-    let more = match found.len().saturating_sub(LISTED_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    if listed.is_empty() {
-        text.push_str("it has no columns at all");
-    } else {
-        let _ = write!(text, "it has {}{more}", listed.join(", "));
-    }
-    Failure::usage(text)
-}
-
-/// The name that was probably meant.
-fn nearest<'a>(name: &str, found: &'a [String]) -> Option<&'a str> {
-    let lower = name.trim_start_matches('/').to_lowercase();
-    let likeness = |other: &str| strsim::jaro_winkler(&other.to_lowercase(), &lower);
-    let best = found
-        .iter()
-        .map(String::as_str)
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.75).then_some(best)
-}
-
-/// What was found in a file, cut and safe to show.
-pub(super) fn shown(text: &str) -> String {
-    const SHOWN_BYTES_MAX: usize = 40;
-    backstop_core::text::sanitize(text.to_owned(), SHOWN_BYTES_MAX)
 }

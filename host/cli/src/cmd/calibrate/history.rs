@@ -3,8 +3,9 @@
 //! Always holds: memory depends neither on the number of rows nor on what is
 //! wrong with them; a row that is not whole counts nowhere.
 
-use super::columns::{Columns, Role, missing_columns, shown};
+use super::columns::{Columns, Role};
 use crate::failure::Failure;
+use crate::table::{Cell, Rows, missing_columns, shown};
 use backstop_core::calibrate::{Row, Scores};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,18 +16,6 @@ pub(super) const SEGMENTS_MAX: usize = 64;
 const SEGMENT_BYTES_MAX: usize = 256;
 /// Mistakes of each kind that are shown with their place.
 const PLACES_MAX: usize = 3;
-
-/// One cell of a row.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Cell<'a> {
-    /// Nothing is there: an empty field, null, a pointer that leads nowhere.
-    Empty,
-    Text(&'a str),
-    Number(f64),
-    Bool(bool),
-    /// A list or an object.
-    Nested,
-}
 
 /// What can be wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,27 +78,16 @@ pub(super) struct History {
     /// For each cell, whether any row had something there.
     seen: Vec<bool>,
     /// Names in the first row, where rows have names of their own.
-    pub(super) names: Vec<String>,
+    names: Vec<String>,
     score_max: f64,
 }
 
-impl History {
-    pub(super) fn new(columns: Columns, unit: &'static str) -> History {
-        History {
-            seen: vec![false; columns.len()],
-            columns,
-            unit,
-            overall: Scores::default(),
-            segments: BTreeMap::new(),
-            rows_read: 0,
-            mistakes: BTreeMap::new(),
-            names: Vec::new(),
-            score_max: 0.0,
-        }
+impl Rows for History {
+    fn places_are(&mut self, unit: &'static str) {
+        self.unit = unit;
     }
 
-    /// Takes a row whose cells are those of the columns.
-    pub(super) fn row(&mut self, place: u64, cells: &[Cell<'_>]) {
+    fn row(&mut self, place: u64, cells: &[Cell<'_>]) {
         for (seen, cell) in self.seen.iter_mut().zip(cells) {
             *seen |= *cell != Cell::Empty;
         }
@@ -119,13 +97,32 @@ impl History {
         }
     }
 
-    /// Notes a row of which nothing can be read.
-    pub(super) fn broken(&mut self, place: u64, why: &str) {
+    fn broken(&mut self, place: u64, why: &str) {
         self.rows_read += 1;
         let found = self.mistakes.entry(Mistake::Broken).or_default();
         found.rows += 1;
         if found.places.len() < PLACES_MAX {
             found.places.push((place, why.to_owned()));
+        }
+    }
+
+    fn names(&mut self) -> &mut Vec<String> {
+        &mut self.names
+    }
+}
+
+impl History {
+    pub(super) fn new(columns: Columns) -> History {
+        History {
+            seen: vec![false; columns.len()],
+            columns,
+            unit: "line",
+            overall: Scores::default(),
+            segments: BTreeMap::new(),
+            rows_read: 0,
+            mistakes: BTreeMap::new(),
+            names: Vec::new(),
+            score_max: 0.0,
         }
     }
 
@@ -153,7 +150,7 @@ impl History {
         }
         let score = score?;
         let correct = match cell(Role::Correct) {
-            Some(cell) => truth(cell).ok_or(match cell {
+            Some(cell) => cell.truth().ok_or(match cell {
                 Cell::Empty => (Mistake::NoOutcome, cell),
                 _ => (Mistake::UnclearOutcome, cell),
             })?,
@@ -164,7 +161,7 @@ impl History {
             }
         };
         let next_correct = match cell(Role::Next) {
-            Some(cell) => Some(truth(cell).ok_or((Mistake::UnclearNext, cell))?),
+            Some(cell) => Some(cell.truth().ok_or((Mistake::UnclearNext, cell))?),
             None => None,
         };
         let count = match cell(Role::Count) {
@@ -298,26 +295,6 @@ fn score(cell: Cell<'_>) -> Result<f64, Mistake> {
     }
 }
 
-fn truth(cell: Cell<'_>) -> Option<bool> {
-    match cell {
-        Cell::Bool(is) => Some(is),
-        Cell::Number(1.0) => Some(true),
-        Cell::Number(0.0) => Some(false),
-        Cell::Text(text) => {
-            let text = text.trim();
-            let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
-            if is(&["1", "true", "yes", "t", "y", "1.0"]) {
-                Some(true)
-            } else if is(&["0", "false", "no", "f", "n", "0.0"]) {
-                Some(false)
-            } else {
-                None
-            }
-        }
-        _ => None,
-    }
-}
-
 fn whole(cell: Cell<'_>) -> Option<u64> {
     let number = number(cell)?;
     // As far as numbers of JSON are exact.
@@ -362,7 +339,7 @@ mod tests {
             (Role::Label, Some("label")),
             (Role::Predicted, Some("said")),
         ];
-        History::new(Columns::new(&names), "line")
+        History::new(Columns::new(&names))
     }
 
     #[test]
@@ -384,13 +361,13 @@ mod tests {
     #[test]
     fn outcomes_and_counts_are_read_strictly() {
         for text in ["1", "TRUE", "yes", " t ", "1.0"] {
-            assert_eq!(truth(Cell::Text(text)), Some(true), "{text}");
+            assert_eq!(Cell::Text(text).truth(), Some(true), "{text}");
         }
         for text in ["0", "False", "no", "N", "0.0"] {
-            assert_eq!(truth(Cell::Text(text)), Some(false), "{text}");
+            assert_eq!(Cell::Text(text).truth(), Some(false), "{text}");
         }
         for text in ["2", "right", "", "nan"] {
-            assert_eq!(truth(Cell::Text(text)), None, "{text}");
+            assert_eq!(Cell::Text(text).truth(), None, "{text}");
         }
         for text in ["0", "-1", "1.5", "nan", "1e300"] {
             assert_eq!(whole(Cell::Text(text)), None, "{text}");
@@ -429,7 +406,8 @@ mod tests {
             (Role::Correct, Some("correct")),
             (Role::Segment, Some("id")),
         ];
-        let mut history = History::new(Columns::new(&names), "row");
+        let mut history = History::new(Columns::new(&names));
+        history.places_are("row");
         for row in 0..1_000u32 {
             let id = row.to_string();
             let cells = [Cell::Number(0.5), Cell::Bool(true), Cell::Text(&id)];

@@ -1,7 +1,7 @@
 //! `backstop calibrate`: from labelled history to the threshold of a policy,
 //! with a guarantee.
 //!
-//! [`columns`] names what is read, [`read`] reads it into a [`history`], the
+//! [`columns`] names what is read, [`table`] reads it into a [`history`], the
 //! core chooses, [`report`] holds what was found; [`show`], [`plot`] and [`html`]
 //! tell a person, [`settings`] tells a policy.
 
@@ -9,7 +9,6 @@ mod columns;
 mod history;
 mod html;
 mod plot;
-mod read;
 mod report;
 mod settings;
 mod show;
@@ -18,9 +17,11 @@ use crate::args::JsonArg;
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrExit};
 use crate::output;
+use crate::table;
 use anyhow::Context;
 use backstop_core::calibrate::{Bound, Costs, Margin, Method, Question};
 use columns::{Columns, Role};
+use history::History;
 use report::Report;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +88,7 @@ what breaks the guarantee.
 struct Source {
     /// How the history is written, where its name or beginning does not say
     #[arg(long, value_enum)]
-    format: Option<read::Format>,
+    format: Option<table::Format>,
     /// Column of the score, 0 to 1: how sure the model was
     #[arg(long, value_name = "COLUMN", default_value = "score")]
     score: String,
@@ -168,6 +169,14 @@ fn margin(text: &str) -> Result<Margin, String> {
     }
 }
 
+/// A history that has been read to its end.
+#[derive(Debug)]
+struct Reading {
+    history: History,
+    /// SHA-256 of all bytes, in hexadecimal.
+    sha256: String,
+}
+
 /// Chooses and says what was found.
 ///
 /// # Errors
@@ -197,8 +206,12 @@ fn calibrate(args: &Args) -> Result<ExitCode, Failure> {
         (Role::Next, source.next_correct.as_deref()),
         (Role::Count, source.count.as_deref()),
     ]);
-    let reading = read::read(&args.history, source.format, columns, args.json.json)?;
-    let file = read::shown_name(&args.history);
+    let names = columns.names();
+    let mut history = History::new(columns);
+    let quiet = args.json.json;
+    let sha256 = table::read(&args.history, source.format, &names, &mut history, quiet)?;
+    let reading = Reading { history, sha256 };
+    let file = table::shown_name(&args.history);
     reading.history.check(&file, source.skip_bad_rows)?;
     let made = report::Made {
         chosen_at: match &args.date {
@@ -264,7 +277,7 @@ fn asked(args: &Args) -> Result<(Option<Question>, Option<Costs>), Failure> {
     {
         mistakes.push(format!(
             "the date is `{}`, must be like 2026-11-25T12:00:00Z",
-            columns::shown(date)
+            table::shown(date)
         ));
     }
     if mistakes.is_empty() {

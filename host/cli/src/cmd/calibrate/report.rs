@@ -1,7 +1,8 @@
 //! What was found, for all who tell it.
 
+use super::Reading;
 use super::history::{SEGMENTS_MAX, grouped};
-use super::read::{Reading, shown_name};
+use crate::table::shown_name;
 use backstop_core::calibrate::{
     Answer, Bound, Choice, Costs, Curve, Method, Point, Priced, Question, STEPS_MAX, SegmentAnswer,
     Tested, cheapest, choose, naive, segments,
@@ -294,13 +295,13 @@ impl Report {
                 SegmentAnswer::Overall { rows, needed, .. } => warnings.push(format!(
                     "segment `{}` has {} rows, fewer than the {} that could prove anything; the \
                      overall threshold holds there, whose promise is about all answers together",
-                    super::columns::shown(name),
+                    crate::table::shown(name),
                     grouped(*rows),
                     grouped(*needed)
                 )),
                 SegmentAnswer::Own(Answer::Infeasible(_)) => warnings.push(format!(
                     "no threshold keeps the promise for segment `{}`; its line is 1",
-                    super::columns::shown(name)
+                    crate::table::shown(name)
                 )),
                 SegmentAnswer::Own(Answer::Found(_)) => {}
             }

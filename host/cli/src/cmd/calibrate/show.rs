@@ -264,7 +264,7 @@ fn segments(report: &Report) -> Result<()> {
             SegmentAnswer::Overall { .. } => ("overall".into(), String::new(), String::new()),
         };
         table.add_row([
-            super::columns::shown(name),
+            crate::table::shown(name),
             grouped(segment.rows),
             grouped(segment.wrong),
             line,

@@ -97,7 +97,7 @@ pub(in crate::cmd) fn text(value: &Value) -> String {
 }
 
 /// A list for people.
-pub(super) fn joined(values: &Value) -> String {
+pub(in crate::cmd) fn joined(values: &Value) -> String {
     let items: Vec<String> = values.as_array().into_iter().flatten().map(text).collect();
     items.join(", ")
 }

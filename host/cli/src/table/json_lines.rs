@@ -1,7 +1,6 @@
 //! One JSON document in each line; columns are pointers (RFC 6901) or names.
 
-use super::super::columns::Columns;
-use super::super::history::{Cell, History};
+use super::{Cell, Rows};
 use crate::failure::Failure;
 use anyhow::Context;
 use serde_json::Value;
@@ -22,19 +21,20 @@ const DEPTH_MAX: usize = 6;
 pub(super) fn read(
     mut source: impl BufRead,
     file: &str,
-    columns: Columns,
-) -> Result<History, Failure> {
-    let pointers: Vec<String> = columns
-        .names()
+    wanted: &[String],
+    rows: &mut impl Rows,
+) -> Result<(), Failure> {
+    let pointers: Vec<String> = wanted
+        .iter()
         .map(|name| {
             if name.starts_with('/') {
-                name.to_owned()
+                name.clone()
             } else {
                 format!("/{}", name.replace('~', "~0").replace('/', "~1"))
             }
         })
         .collect();
-    let mut history = History::new(columns, "line");
+    rows.places_are("line");
     let mut line = Vec::new();
     for place in 1.. {
         line.clear();
@@ -56,20 +56,20 @@ pub(super) fn read(
             Ok(value) => value,
             Err(error) => {
                 let why = format!("not JSON, at column {}", error.column());
-                history.broken(place, &why);
+                rows.broken(place, &why);
                 continue;
             }
         };
-        if history.names.is_empty() {
-            names(&value, "", 0, &mut history.names);
+        if rows.names().is_empty() {
+            names(&value, "", 0, rows.names());
         }
         let cells: Vec<Cell<'_>> = pointers
             .iter()
             .map(|pointer| value.pointer(pointer).map_or(Cell::Empty, cell))
             .collect();
-        history.row(place, &cells);
+        rows.row(place, &cells);
     }
-    Ok(history)
+    Ok(())
 }
 
 fn cell(value: &Value) -> Cell<'_> {

@@ -1,7 +1,6 @@
 //! Comma- or tab-separated values with a header.
 
-use super::super::columns::Columns;
-use super::super::history::{Cell, History};
+use super::{COLUMNS_MAX, Cell, Rows, names};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrExit};
 use anyhow::Context;
@@ -17,8 +16,9 @@ pub(super) fn read(
     source: impl Read,
     file: &str,
     delimiter: u8,
-    columns: Columns,
-) -> Result<History, Failure> {
+    wanted: &[String],
+    rows: &mut impl Rows,
+) -> Result<(), Failure> {
     let mut reader = ReaderBuilder::new()
         .delimiter(delimiter)
         .buffer_capacity(super::CHUNK_BYTES)
@@ -39,19 +39,19 @@ pub(super) fn read(
     if found.is_empty() {
         return Err(Failure::usage(format!("{file} is empty")));
     }
-    let places = columns.places(file, &found)?;
-    let mut history = History::new(columns, "line");
+    let places = names::places(file, wanted, &found)?;
+    rows.places_are("line");
     let mut record = ByteRecord::new();
     loop {
         match reader.read_byte_record(&mut record) {
-            Ok(false) => return Ok(history),
-            Ok(true) => take(&mut history, &record, &places),
+            Ok(false) => return Ok(()),
+            Ok(true) => take(rows, &record, &places),
             Err(error) => {
                 let line = error.position().map_or(0, csv::Position::line);
                 match error.kind() {
                     ErrorKind::UnequalLengths {
                         expected_len, len, ..
-                    } => history.broken(line, &format!("{len} fields instead of {expected_len}")),
+                    } => rows.broken(line, &format!("{len} fields instead of {expected_len}")),
                     // Nothing more comes after any other.
                     _ => {
                         return Err(error)
@@ -64,13 +64,12 @@ pub(super) fn read(
     }
 }
 
-fn take(history: &mut History, record: &ByteRecord, places: &[usize]) {
-    // As many cells as there are roles.
-    let mut cells = [Cell::Empty; 8];
+fn take(rows: &mut impl Rows, record: &ByteRecord, places: &[usize]) {
+    let mut cells = [Cell::Empty; COLUMNS_MAX];
     let line = record.position().map_or(0, csv::Position::line);
     for (cell, &place) in cells.iter_mut().zip(places) {
         let Ok(text) = std::str::from_utf8(&record[place]) else {
-            history.broken(line, "not UTF-8");
+            rows.broken(line, "not UTF-8");
             return;
         };
         *cell = if text.is_empty() {
@@ -79,5 +78,5 @@ fn take(history: &mut History, record: &ByteRecord, places: &[usize]) {
             Cell::Text(text)
         };
     }
-    history.row(line, &cells[..places.len()]);
+    rows.row(line, &cells[..places.len()]);
 }

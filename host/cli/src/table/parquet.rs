@@ -3,8 +3,7 @@
 //! A column of a nested group is named by its path, `answer.confidence` or
 //! `/answer/confidence`. Columns that repeat within a row cannot be used.
 
-use super::super::columns::Columns;
-use super::super::history::{Cell, History};
+use super::{Cell, Rows, names};
 use crate::exit_code::ExitCode;
 use crate::failure::{Failure, OrExit};
 use anyhow::Context;
@@ -22,14 +21,21 @@ const BATCH: usize = 8_192;
 /// # Errors
 ///
 /// It is no Parquet file, lacks columns, or uses what is not supported.
-pub(super) fn read(source: File, file: &str, columns: Columns) -> Result<History, Failure> {
+pub(super) fn read(
+    source: File,
+    file: &str,
+    wanted: &[String],
+    rows: &mut impl Rows,
+) -> Result<(), Failure> {
     let reader = SerializedFileReader::new(source)
         .with_context(|| format!("read {file} as Parquet"))
         .or_exit(ExitCode::Usage)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let found: Vec<String> = schema.columns().iter().map(|c| c.path().string()).collect();
-    let dotted: Columns = columns.map_names(|name| name.trim_start_matches('/').replace('/', "."));
-    let places = dotted.places(file, &found)?;
+    let dotted = wanted.iter();
+    let dotted = dotted.map(|name| name.trim_start_matches('/').replace('/', "."));
+    let dotted: Vec<String> = dotted.collect();
+    let places = names::places(file, &dotted, &found)?;
     let repeated: Vec<&str> = places
         .iter()
         .filter(|&&place| schema.column(place).max_rep_level() > 0)
@@ -41,20 +47,21 @@ pub(super) fn read(source: File, file: &str, columns: Columns) -> Result<History
             repeated.join("`, `")
         )));
     }
-    let mut history = History::new(columns, "row");
+    rows.places_are("row");
+    let mut read = 0;
     for group in 0..reader.num_row_groups() {
-        read_group(&reader, group, &places, &mut history)
+        read_group(&reader, group, &places, (rows, &mut read))
             .with_context(|| format!("read row group {group} of {file}"))
             .or_exit(ExitCode::Usage)?;
     }
-    Ok(history)
+    Ok(())
 }
 
 fn read_group(
     reader: &SerializedFileReader<File>,
     group: usize,
     places: &[usize],
-    history: &mut History,
+    (taker, read): (&mut impl Rows, &mut u64),
 ) -> anyhow::Result<()> {
     let group = reader.get_row_group(group)?;
     let mut rows_left = usize::try_from(group.metadata().num_rows())?;
@@ -78,7 +85,8 @@ fn read_group(
             for (cell, batch) in cells.iter_mut().zip(&batches) {
                 *cell = batch.cell(row);
             }
-            history.row(history.rows_read + 1, &cells);
+            *read += 1;
+            taker.row(*read, &cells);
         }
         rows_left -= rows;
     }
