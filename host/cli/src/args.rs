@@ -123,6 +123,8 @@ pub(crate) enum BaselineCommand {
 pub(crate) enum LogCommand {
     /// Show the newest requests and what was tried for them
     Requests(cmd::log::Args),
+    /// Show labelled answers of a route, for people or for `calibrate`
+    Answers(cmd::answers::Args),
 }
 
 /// Where the admin plane of a running gateway is.
@@ -184,6 +186,7 @@ mod tests {
             "backstop policy history chat",
             "backstop log requests --route chat --outcome failed --json",
             "backstop log requests 001a2b3c4d5e6f70",
+            "backstop log answers --route fraud --model small --json",
             "backstop objectives --watch",
             "backstop objectives --json --admin http://127.0.0.1:1",
             "backstop evidence list --metric accuracy --model fraud",

@@ -1,7 +1,7 @@
 //! `backstop evidence`: which series a running gateway keeps, and all that is
 //! known of a metric in a window.
 
-use crate::admin::Admin;
+use crate::admin::{Admin, segment};
 use crate::args::{AdminArgs, JsonArg};
 use crate::cmd::policy::list::text;
 use crate::exit_code::ExitCode;
@@ -91,16 +91,11 @@ pub(crate) struct Read {
 
 /// A path with the parameters that are given.
 fn with_query(path: &str, pairs: &[(&str, Option<String>)]) -> String {
-    let mut query = form_urlencoded::Serializer::new(String::new());
-    for (name, value) in pairs {
-        if let Some(value) = value {
-            query.append_pair(name, value);
-        }
-    }
-    match query.finish() {
-        empty if empty.is_empty() => path.to_owned(),
-        query => format!("{path}?{query}"),
-    }
+    let given = pairs
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_deref()?))));
+    let query: Vec<String> = given.collect();
+    format!("{path}?{}", query.join("&"))
 }
 
 /// Lists series.

@@ -1,5 +1,6 @@
 //! One file for each verb: its arguments and what it does.
 
+pub(crate) mod answers;
 pub(crate) mod baseline;
 pub(crate) mod calibrate;
 pub(crate) mod check;
@@ -30,6 +31,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Check(args) => check::run(args).await,
         Command::Calibrate(args) => calibrate::run(*args).await,
         Command::Log(LogCommand::Requests(args)) => log::run(args).await,
+        Command::Log(LogCommand::Answers(args)) => answers::run(args).await,
         Command::Model(command) => match command {
             ModelCommand::List(args) => model::list(args).await,
             ModelCommand::Breaker(args) => model::breaker(args).await,

@@ -22,6 +22,7 @@
 //! | `GET /admin/v1/outbox`, `…/{id}`; `POST …/{id}/retry` | messages to others, dead letters |
 //! | `GET /admin/v1/incidents`; `POST …/{id}/close` | incidents |
 //! | `GET /admin/v1/evidence`, `…/read` | series, and all that is known of a metric in a window |
+//! | `GET /admin/v1/answers` | labelled answers of a route |
 //! | `GET /admin/v1/baselines`, `…/{name}`; `POST …/{name}`, `…/use`, `…/remove` | what evidence is held against |
 //! | `GET /admin/v1/config`; `POST /admin/v1/reload` | configuration |
 //! | `GET /admin/v1/openapi.json` | all of this for machines |
@@ -29,6 +30,7 @@
 //! Lists are `{"data": […]}`, errors `{"error": {"message", "code", …}}`.
 //! Bodies and pages are bounded.
 
+mod answers;
 mod baselines;
 mod config;
 pub mod control;
@@ -182,6 +184,7 @@ pub fn router(state: AdminState) -> Router {
         .routes(routes!(outbox::list))
         .routes(routes!(outbox::one))
         .routes(routes!(outbox::retry))
+        .routes(routes!(answers::list))
         .routes(routes!(evidence::list))
         .routes(routes!(evidence::read))
         .routes(routes!(baselines::list))

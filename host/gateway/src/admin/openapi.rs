@@ -210,6 +210,38 @@ pub(super) struct ReviewList {
     has_more: bool,
 }
 
+/// Labelled answers of a route.
+#[derive(ToSchema)]
+pub(super) struct AnswerList {
+    data: Vec<AnswerView>,
+    /// True when there may be another page.
+    has_more: bool,
+    /// What `after` of the next page is.
+    next: Option<String>,
+}
+
+/// An answer and the truth about it.
+#[derive(ToSchema)]
+pub(super) struct AnswerView {
+    request: String,
+    /// Milliseconds since the Unix epoch.
+    arrived_ms: u64,
+    route: String,
+    model: String,
+    release: String,
+    confidence: Option<f64>,
+    /// What it predicted.
+    label: Option<String>,
+    /// What would have been right, where it is known.
+    truth: Option<String>,
+    /// Whether it was right.
+    correct: Option<bool>,
+    /// False for one that was escalated, and no caller saw.
+    delivered: bool,
+    /// Tags by which evidence is told apart.
+    segments: Value,
+}
+
 /// Series of evidence.
 #[derive(ToSchema)]
 pub(super) struct SeriesList {

@@ -197,6 +197,14 @@ fn judged(
     });
 }
 
+/// Whether `answer` was right, and the right label, as far as `facts` tell.
+pub(crate) fn truth(answer: &RememberedAnswer, facts: &[Fact]) -> (Option<bool>, Option<String>) {
+    let mut known = Known::default();
+    facts.iter().for_each(|fact| known.learn(fact));
+    let truth = known.truth(answer.label.as_deref());
+    (known.right, truth.map(str::to_owned))
+}
+
 /// What is known of the right label.
 #[derive(Debug, Default, Clone, Copy)]
 struct Known<'f> {

@@ -20,7 +20,7 @@ mod given;
 mod remember;
 mod take;
 
-pub(crate) use count::declare;
+pub(crate) use count::{declare, truth};
 pub(crate) use given::{Given, Wrong};
 pub(crate) use remember::{Delivered, SegmentSeed};
 pub(crate) use take::{End, review_resolved, take};

@@ -73,6 +73,9 @@ pub enum FoundAnswer {
     Unknown,
 }
 
+/// An answer with what was said about it.
+pub type LabelledAnswer = (RememberedAnswer, Vec<Fact>);
+
 /// How many answers of a route are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerLimits {

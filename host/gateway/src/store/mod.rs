@@ -17,8 +17,8 @@ pub mod messages;
 pub mod sqlite;
 
 pub use answers::{
-    AnswerLimits, Fact, FeedbackEnd, FoundAnswer, KeptEvidence, NewFeedback, PassedOver,
-    RememberedAnswer, Segment,
+    AnswerLimits, Fact, FeedbackEnd, FoundAnswer, KeptEvidence, LabelledAnswer, NewFeedback,
+    PassedOver, RememberedAnswer, Segment,
 };
 pub use baselines::{BaselineHead, KeptBaseline, NewBaseline};
 pub use incidents::Incidents;
@@ -631,6 +631,20 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// A failure of the store.
     fn feedback(&self, request: RequestId) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>>;
+
+    /// Answers of a route of which it has been said whether they were right, or
+    /// what would have been, with what was said; the newest first, those to
+    /// requests before `before` where it is given, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// A failure of the store.
+    fn labelled_answers(
+        &self,
+        route: &str,
+        before: Option<RequestId>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<LabelledAnswer>, StoreError>>;
 
     /// Keeps series of evidence, each in place of what was kept of it before,
     /// and forgets those that were last kept before `oldest_ms`.

@@ -17,9 +17,10 @@ mod worker;
 
 use super::{
     Activation, Announce, AnswerLimits, AttemptEnd, BaselineHead, Fact, FeedbackEnd, FoundAnswer,
-    Incident, IncidentState, KeptBaseline, KeptEvidence, KeptObjective, Message, MessageCount,
-    MessageFilter, NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved,
-    Review, ReviewFilter, RolloutEvent, Store, StoreError, StoreOptions, Taken,
+    Incident, IncidentState, KeptBaseline, KeptEvidence, KeptObjective, LabelledAnswer, Message,
+    MessageCount, MessageFilter, NewBaseline, NewFeedback, NewReview, PAGE_MAX, RememberedAnswer,
+    Resolution, Resolved, Review, ReviewFilter, RolloutEvent, Store, StoreError, StoreOptions,
+    Taken,
 };
 use crate::trail::RequestId;
 use backstop::{BoxFuture, IncidentReport, Severity};
@@ -416,6 +417,19 @@ impl Store for SqliteStore {
         Box::pin(self.reader.submit("read feedback", move |connection| {
             answers::told(connection, request)
         }))
+    }
+
+    fn labelled_answers(
+        &self,
+        route: &str,
+        before: Option<RequestId>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<LabelledAnswer>, StoreError>> {
+        let route = route.to_owned();
+        let read = move |connection: &Connection| {
+            answers::labelled(connection, &route, before, limit.min(PAGE_MAX))
+        };
+        Box::pin(self.reader.submit("list labelled answers", read))
     }
 
     fn keep_evidence(

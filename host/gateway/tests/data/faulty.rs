@@ -3,9 +3,10 @@
 use backstop::{BoxFuture, IncidentReport, Severity};
 use backstop_gateway::store::{
     Activation, Announce, AnswerLimits, AttemptEnd, BaselineHead, Fact, FeedbackEnd, FoundAnswer,
-    Incident, IncidentState, KeptBaseline, KeptEvidence, KeptObjective, Message, MessageCount,
-    MessageFilter, NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution, Resolved,
-    Review, ReviewFilter, RolloutEvent, SqliteStore, Store, StoreError, StoreOptions, Taken,
+    Incident, IncidentState, KeptBaseline, KeptEvidence, KeptObjective, LabelledAnswer, Message,
+    MessageCount, MessageFilter, NewBaseline, NewFeedback, NewReview, RememberedAnswer, Resolution,
+    Resolved, Review, ReviewFilter, RolloutEvent, SqliteStore, Store, StoreError, StoreOptions,
+    Taken,
 };
 use backstop_gateway::trail::RequestId;
 use parking_lot::Mutex;
@@ -283,6 +284,15 @@ impl Store for Faulty {
 
     fn feedback(&self, request: RequestId) -> BoxFuture<'_, Result<Vec<Fact>, StoreError>> {
         self.inner.feedback(request)
+    }
+
+    fn labelled_answers(
+        &self,
+        route: &str,
+        before: Option<RequestId>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<LabelledAnswer>, StoreError>> {
+        self.inner.labelled_answers(route, before, limit)
     }
 
     fn keep_evidence(

@@ -114,3 +114,71 @@ async fn an_answer_that_is_delivered_for_want_of_a_better_one_counts_once() {
     assert_eq!(labelled(&gateway, "small"), (1, 0, 0));
     assert_eq!(labelled(&gateway, "large"), (1, 1, 1));
 }
+
+#[tokio::test]
+async fn labelled_answers_are_listed_as_a_history_with_escalated_ones() {
+    let (gateway, small, _large) = start().await;
+    let mut ids = Vec::new();
+    for sure in [0.6, 0.9, 0.7] {
+        small.say(says("fine", sure));
+        let answer = gateway.post_with("/v1/predict/score", &[], "{}").await;
+        ids.push(answer.header("x-backstop-request").unwrap().to_owned());
+    }
+    // The second is not labelled yet.
+    for (id, body) in [
+        (&ids[0], json!({"label": "fraud"})),
+        (&ids[2], json!({"correct": false})),
+    ] {
+        let mut body = body;
+        body["id"] = json!(id);
+        let told = gateway.post("/v1/feedback", body).await;
+        assert_eq!(told.status, 200, "{}", told.text);
+    }
+    let list = async |query: &str| {
+        let path = format!("/admin/v1/answers?route=score{query}");
+        let request = http::Request::get(path).header("host", "127.0.0.1");
+        let request = request.body(String::new()).unwrap();
+        let router = crate::kit::admin(&gateway).await;
+        let response = tower::ServiceExt::oneshot(router, request).await.unwrap();
+        let body = http_body_util::BodyExt::collect(response.into_body()).await;
+        let body: serde_json::Value = serde_json::from_slice(&body.unwrap().to_bytes()).unwrap();
+        body
+    };
+    let all = list("").await;
+    let told: Vec<_> = all["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            let of = |name: &str| row[name].clone();
+            (
+                of("request"),
+                of("model"),
+                of("confidence"),
+                of("correct"),
+                of("delivered"),
+            )
+        })
+        .collect();
+    let (first, last) = (json!(ids[0]), json!(ids[2]));
+    let row = |id: &serde_json::Value, model: &str, sure: f64, right: bool, delivered: bool| {
+        let (right, delivered) = (json!(right), json!(delivered));
+        (id.clone(), json!(model), json!(sure), right, delivered)
+    };
+    // Of the last, what would have been right is not known.
+    assert_eq!(
+        told,
+        [
+            row(&last, "large", 0.95, false, true),
+            row(&first, "large", 0.95, true, true),
+            row(&first, "small", 0.6, false, false),
+        ]
+    );
+    let page = list("&limit=1").await;
+    assert_eq!((&page["has_more"], &page["next"]), (&json!(true), &last));
+    let rest = list(&format!("&limit=1&after={}", ids[2])).await;
+    assert_eq!(rest["data"].as_array().unwrap().len(), 2);
+    assert_eq!(rest["next"], first);
+    assert_eq!(list("&after=x").await["error"]["code"], "invalid_request");
+    assert_eq!(list("s").await["data"], json!([]));
+}

@@ -7,7 +7,7 @@ mod import;
 
 pub(crate) use import::{Import, import};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, segment};
 use crate::args::{AdminArgs, JsonArg};
 use crate::cmd::evidence::{Of, seconds};
 use crate::cmd::policy::list::{joined, text};
@@ -100,8 +100,7 @@ pub(crate) struct Remove {
 }
 
 fn path(name: &str, rest: &str) -> String {
-    let name: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
-    format!("/admin/v1/baselines/{name}{rest}")
+    format!("/admin/v1/baselines/{}{rest}", segment(name))
 }
 
 /// Takes a baseline from a window of the gateway's evidence.

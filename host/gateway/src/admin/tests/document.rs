@@ -39,6 +39,7 @@ async fn the_document_has_every_route_and_every_path_of_it_is_there() {
         "GET /admin/v1/evidence/read",
         "GET /admin/v1/objectives",
         "GET /admin/v1/objectives/{name}",
+        "GET /admin/v1/answers",
         "GET /admin/v1/baselines",
         "GET /admin/v1/baselines/{name}",
         "POST /admin/v1/baselines/{name}",

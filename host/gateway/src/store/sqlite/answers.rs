@@ -1,7 +1,9 @@
 //! Remembered answers and what is said about them in SQL. Called inside the
 //! worker's transaction.
 
-use super::super::{AnswerLimits, Fact, FeedbackEnd, FoundAnswer, NewFeedback, RememberedAnswer};
+use super::super::{
+    AnswerLimits, Fact, FeedbackEnd, FoundAnswer, LabelledAnswer, NewFeedback, RememberedAnswer,
+};
 use super::worker::OpError;
 use super::{from_json_column, from_ms, json_column, to_ms};
 use crate::trail::RequestId;
@@ -223,6 +225,30 @@ pub(super) fn told(connection: &Connection, request: RequestId) -> Result<Vec<Fa
         })
     })?;
     Ok(facts.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Labelled answers of a route, the newest first.
+pub(super) fn labelled(
+    connection: &Connection,
+    route: &str,
+    before: Option<RequestId>,
+    limit: u32,
+) -> Result<Vec<LabelledAnswer>, OpError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM answers WHERE route = ?1 AND request < ?2 AND EXISTS (SELECT 1 \
+         FROM feedback WHERE feedback.request = answers.request AND kind IN ('label', 'correct')) \
+         ORDER BY request DESC LIMIT ?3"
+    ))?;
+    let before = before.map_or(i64::MAX, |id| id.0.cast_signed());
+    let answers = statement.query_map(params![route, before, limit], read)?;
+    let answers: Vec<RememberedAnswer> = answers.collect::<rusqlite::Result<_>>()?;
+    answers
+        .into_iter()
+        .map(|answer| {
+            let facts = told(connection, answer.request)?;
+            Ok((answer, facts))
+        })
+        .collect()
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<RememberedAnswer> {
