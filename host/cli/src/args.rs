@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Make and choose what evidence is held against
     #[command(subcommand)]
     Baseline(BaselineCommand),
+    /// Declare what is watched in requests
+    #[command(subcommand)]
+    Features(FeaturesCommand),
     /// Look into what a running gateway has done
     #[command(subcommand)]
     Log(LogCommand),
@@ -116,6 +119,13 @@ pub(crate) enum BaselineCommand {
     Use(cmd::baseline::Use),
     /// Remove one with all its versions
     Remove(cmd::baseline::Remove),
+}
+
+/// The verbs of `backstop features`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeaturesCommand {
+    /// Make a declaration of requests as they were, for people to read
+    Learn(cmd::features::Args),
 }
 
 /// The verbs of `backstop log`.
@@ -187,6 +197,7 @@ mod tests {
             "backstop log requests --route chat --outcome failed --json",
             "backstop log requests 001a2b3c4d5e6f70",
             "backstop log answers --route fraud --model small --json",
+            "backstop features learn x.jsonl --route fraud --ranges",
             "backstop objectives --watch",
             "backstop objectives --json --admin http://127.0.0.1:1",
             "backstop evidence list --metric accuracy --model fraud",

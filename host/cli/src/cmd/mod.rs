@@ -6,6 +6,7 @@ pub(crate) mod calibrate;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod evidence;
+pub(crate) mod features;
 pub(crate) mod log;
 pub(crate) mod model;
 pub(crate) mod objectives;
@@ -14,7 +15,8 @@ pub(crate) mod reload;
 pub(crate) mod serve;
 
 use crate::args::{
-    BaselineCommand, Command, EvidenceCommand, LogCommand, ModelCommand, PolicyCommand,
+    BaselineCommand, Command, EvidenceCommand, FeaturesCommand, LogCommand, ModelCommand,
+    PolicyCommand,
 };
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -51,6 +53,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
             BaselineCommand::Use(args) => baseline::put_to_use(args).await,
             BaselineCommand::Remove(args) => baseline::remove(args).await,
         },
+        Command::Features(FeaturesCommand::Learn(args)) => features::run(&args),
         Command::Reload(args) => reload::run(args).await,
         Command::Policy(command) => match command {
             PolicyCommand::New(args) => policy::new::run(args),
