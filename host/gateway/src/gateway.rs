@@ -167,6 +167,7 @@ impl Gateway {
             .build()
             .map_err(StartError::Host)?;
         let unrouted = parts.telemetry.route(NO_ROUTE);
+        parts.telemetry.with_evidence(evidence.store(), clock);
         if config.telemetry.genai_metrics {
             parts.telemetry.with_genai(&config.telemetry.attributes);
         }

@@ -15,6 +15,7 @@
 //! Not to be confused with the evidence that policies read: that is the
 //! business of `evidence.rs`.
 
+mod evidence;
 mod feedback;
 mod genai;
 mod infrastructure;
@@ -34,12 +35,15 @@ pub use release::ReleaseMetrics;
 pub use route::{InFlight, RequestOutcome, RouteMetrics, ServedBy};
 
 use crate::admin::LoadStatus;
+use crate::clock::Clock;
 use crate::config::AttributeNames;
 use crate::objectives::ObjectiveReport;
 use crate::store::MessageCount;
 use crate::trail::{RequestRecord, Requests};
 use backstop::Severity;
+use backstop_core::evidence::Evidence;
 use backstop_core::input::BreakerState;
+use evidence::EvidenceCollector;
 use genai::GenAi;
 use infrastructure::InfrastructureMetrics;
 use labels::{One, Three, Two};
@@ -54,8 +58,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Media type of what [`Telemetry::encode`] returns.
@@ -154,6 +158,8 @@ pub struct Telemetry {
     /// With OpenTelemetry's names, hence without our prefix; none when switched
     /// off.
     genai: OnceLock<(GenAi, Registry)>,
+    /// What evidence holds, read at a scrape; set when the gateway starts.
+    evidence: OnceLock<Registry>,
     requests: Family<Two, Counter>,
     request_seconds: Histograms<One>,
     first_token_seconds: Histograms<One>,
@@ -218,6 +224,7 @@ impl Telemetry {
             process: Registry::default(),
             objectives: ObjectiveMetrics::default(),
             genai: OnceLock::new(),
+            evidence: OnceLock::new(),
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(request),
             first_token_seconds: Family::new_with_constructor(request),
@@ -312,6 +319,16 @@ impl Telemetry {
         });
     }
 
+    /// Shows every series of `store` from now on; for good.
+    pub(crate) fn with_evidence(&self, store: &Arc<Evidence>, clock: Clock) {
+        self.evidence.get_or_init(|| {
+            let mut registry = Registry::with_prefix("backstop");
+            let store = store.clone();
+            registry.register_collector(Box::new(EvidenceCollector { store, clock }));
+            registry
+        });
+    }
+
     /// Counts what a request that has ended did on its way.
     pub(crate) fn ended(&self, record: &RequestRecord) {
         self.moves.count(record);
@@ -383,6 +400,9 @@ impl Telemetry {
         let mut text = String::with_capacity(16 << 10);
         encode_registry(&mut text, &self.registry)?;
         encode_registry(&mut text, &self.process)?;
+        if let Some(registry) = self.evidence.get() {
+            encode_registry(&mut text, registry)?;
+        }
         if let Some((_, registry)) = self.genai.get() {
             encode_registry(&mut text, registry)?;
         }

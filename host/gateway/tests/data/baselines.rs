@@ -3,6 +3,7 @@
 
 use crate::kit::{Model, Running, Says, admin};
 use backstop_core::evidence::SubjectRef;
+use backstop_gateway::telemetry::Snapshot;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -256,6 +257,18 @@ async fn readings_hold_the_numbers_behind_their_verdicts() {
     );
     let label = get(&gateway, &read("label")).await;
     assert_eq!(label["shares"], json!([{"category": "fraud", "count": 4}]));
+
+    let telemetry = gateway.gateway.telemetry();
+    let text = telemetry.encode(&Snapshot::default()).unwrap();
+    for line in [
+        "backstop_evidence_events_total{metric=\"accuracy\",route=\"score\",model=\"\",release=\"\"} 3.0",
+        "backstop_evidence_trials_total{metric=\"labelled\",route=\"\",model=\"scorer\",release=\"r1\"} 4.0",
+        "backstop_evidence_values_total{metric=\"confidence\",route=\"score\",model=\"\",release=\"\"} 4.0",
+        "backstop_evidence_categories{metric=\"label\",route=\"score\",model=\"\",release=\"\",category=\"fraud\"} 4.0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    assert!(text.contains("backstop_evidence_quantile{metric=\"latency-ms\",route=\"score\""));
 
     let list = get(&gateway, "/admin/v1/evidence?route=score&limit=2").await;
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
