@@ -73,6 +73,8 @@ pub enum FeatureKind {
     },
     /// A text that must be JSON.
     Json,
+    /// A text that somebody else judges: here it is only seen to be there.
+    Judged,
 }
 
 /// What is there.
@@ -163,6 +165,7 @@ impl Feature {
                 true => Looked::Right,
                 false => Looked::Wrong(Problem::Format),
             },
+            (FeatureKind::Judged, Found::Text(_)) => Looked::Right,
             // It is JSON already.
             (FeatureKind::Json, Found::Nested) => Looked::Right,
             _ => Looked::Wrong(Problem::Type),

@@ -9,6 +9,10 @@
 //! Always holds: a request is served whatever its features are; a route without
 //! features pays nothing; a body is parsed once for all of them.
 
+mod judges;
+
+pub(crate) use judges::Judges;
+
 use crate::clock::Clock;
 use crate::config::{self, FactSource, FeatureAt, FeatureOf, RouteKind};
 use crate::evidence::Evidence;
@@ -57,7 +61,9 @@ fn metric(name: &str, of: &str) -> String {
 /// and wrong.
 fn kind(feature: &config::Feature) -> Option<MetricKind> {
     match feature.declared.kind {
-        FeatureKind::Number { .. } | FeatureKind::Length => Some(MetricKind::Value),
+        FeatureKind::Number { .. } | FeatureKind::Length | FeatureKind::Judged => {
+            Some(MetricKind::Value)
+        }
         FeatureKind::Category { .. } | FeatureKind::Refusal { .. } => Some(MetricKind::Category),
         FeatureKind::Json => None,
     }
@@ -156,6 +162,7 @@ impl Features {
 pub(crate) struct Counting<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) telemetry: &'a Telemetry,
+    pub(crate) judges: &'a Judges,
     pub(crate) clock: Clock,
 }
 
@@ -231,6 +238,20 @@ impl Counting<'_> {
             for of in [of_model, of_release] {
                 record(&FeatureSeries::of(self.evidence, &one.spec, of));
             }
+        }
+        if let (Some(release), Some(judge), Found::Text(text)) = (release, &one.spec.judge, found)
+            && fastrand::f64() < judge.sample
+        {
+            self.judges.hear(judges::Case {
+                feature: one.spec.name.clone(),
+                judge: judge.model.clone(),
+                prompt: judge.prompt.clone(),
+                text: text.to_owned(),
+                route: route.name().clone(),
+                model: release.model().clone(),
+                release: release.name().clone(),
+                at_ms: now_ms,
+            });
         }
         let problem = match looked {
             Looked::Wrong(problem) => Some(problem),

@@ -21,7 +21,7 @@ use crate::evidence::Evidence;
 use crate::evidence::kept::Keeper;
 use crate::evidence::source::Source;
 use crate::execute::REVIEWS_WAITING_MAX;
-use crate::features::{self, Counting};
+use crate::features::{self, Counting, Judges};
 use crate::feedback::{self, Feedback};
 use crate::infrastructure::{Process, Prometheus};
 use crate::objectives::Objectives;
@@ -89,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) feedback: Feedback,
     /// What is promised, and whether it is kept.
     pub(crate) objectives: Arc<Objectives>,
+    /// Who scores answers after they are delivered.
+    judges: Judges,
     /// The process as evidence.
     process: Process,
     /// What an existing Prometheus knows.
@@ -143,7 +145,13 @@ impl Gateway {
         let clock = Clock::start();
         let evidence = Arc::new(Evidence::new());
         let upstream = Arc::new(Upstream::new());
-        let caller = Caller::new(plant.clone(), upstream.clone(), clock);
+        let caller = Arc::new(Caller::new(plant.clone(), upstream.clone(), clock));
+        let judges = Judges::start(
+            caller.clone(),
+            evidence.clone(),
+            parts.telemetry.clone(),
+            clock,
+        );
         let baselines = Arc::new(Baselines::load(parts.store.clone()).await);
         let objectives = Objectives::load(
             evidence.clone(),
@@ -161,7 +169,7 @@ impl Gateway {
         let host = Host::builder()
             .options(config.host_options())
             .metrics(Arc::new(source))
-            .models(Arc::new(caller))
+            .models(caller)
             .incidents(Arc::new(parts.incidents.clone()))
             .clock(move || clock.now_ms())
             .build()
@@ -203,6 +211,7 @@ impl Gateway {
                 outbox: Outbox::new(parts.store.clone(), parts.telemetry.clone()),
                 feedback,
                 objectives,
+                judges,
                 process,
                 prometheus,
                 keeper,
@@ -360,6 +369,7 @@ impl Shared {
         Counting {
             evidence: &self.evidence,
             telemetry: &self.telemetry,
+            judges: &self.judges,
             clock: self.clock,
         }
     }

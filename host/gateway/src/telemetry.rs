@@ -169,6 +169,8 @@ pub struct Telemetry {
     verdicts: Family<Two, Counter>,
     /// By route, feature and what is wrong.
     feature_violations: Family<Three, Counter>,
+    /// By route, feature and result.
+    feature_judgements: Family<Three, Counter>,
     breaker_state: Family<Two, Gauge>,
     breaker_transitions: Family<Three, Counter>,
     /// By model, release and what of it.
@@ -233,6 +235,7 @@ impl Telemetry {
             fallbacks: Family::default(),
             verdicts: Family::default(),
             feature_violations: Family::default(),
+            feature_judgements: Family::default(),
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             release_load: Family::default(),
@@ -277,6 +280,7 @@ impl Telemetry {
         registry.register("attempts", "Calls of releases, by failure class; `ok` is success", self.attempts.clone());
         registry.register("fallbacks", "Requests served by another step than the first", self.fallbacks.clone());
         registry.register("verdicts", "Answers judged, by verdict", self.verdicts.clone());
+        registry.register("feature_judgements", "Answers that were to be judged by a model, by result: `ok`, `no-number`, `failed` or `dropped` (too many waited)", self.feature_judgements.clone());
         registry.register("feature_violations", "Features of requests and answers that are not as declared, by what is wrong: `missing`, `type`, `range`, `category` or `format`", self.feature_violations.clone());
         registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only", self.breaker_state.clone());
         registry.register("breaker_transitions", "Changes of a breaker, by the state that it went to", self.breaker_transitions.clone());
@@ -375,6 +379,17 @@ impl Telemetry {
                 ("route", route.to_owned()),
                 ("feature", feature.to_owned()),
                 ("problem", problem.to_owned()),
+            ])
+            .inc();
+    }
+
+    /// Counts an answer that was to be judged by a model.
+    pub(crate) fn judged(&self, route: &str, feature: &str, result: &'static str) {
+        self.feature_judgements
+            .get_or_create(&[
+                ("route", route.to_owned()),
+                ("feature", feature.to_owned()),
+                ("result", result.to_owned()),
             ])
             .inc();
     }

@@ -4,9 +4,10 @@ use super::Name;
 use super::check::shown;
 use super::mistake::MistakeKind;
 use super::route::FactSource;
-use super::schema::{Default, Key, Kind, NAME_BYTES_MAX, Schema, TEXT_BYTES_MAX};
+use super::schema::{Collection, Default, Key, Kind, NAME_BYTES_MAX, Schema, TEXT_BYTES_MAX};
 use super::section::{Resolver, Section};
 use backstop_core::feature::{self, DECLARED_CATEGORIES_MAX, FeatureKind};
+use std::sync::Arc;
 
 /// Most features of one route: each is up to three series of the route, and of
 /// each model and release where it is of answers.
@@ -25,6 +26,19 @@ pub struct Feature {
     pub at: FeatureAt,
     /// What is declared about it.
     pub declared: feature::Feature,
+    /// Who judges it; some for [`FeatureKind::Judged`].
+    pub judge: Option<Judge>,
+}
+
+/// A model that scores answers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Judge {
+    /// Its name.
+    pub model: Name,
+    /// What it is told.
+    pub prompt: Arc<str>,
+    /// Share of the answers that it is asked about.
+    pub sample: f64,
 }
 
 /// Whose feature it is.
@@ -66,10 +80,11 @@ pub(super) static FEATURE: Schema = Schema {
         },
         Key {
             name: "kind",
-            kind: Kind::Choice(&["number", "category", "length", "refusal", "json"]),
+            kind: Kind::Choice(&["number", "category", "length", "refusal", "json", "judged"]),
             default: Default::Required,
             about: "`number`; `category`, a text or a boolean out of few; `length` of a text in \
-                    characters; `refusal`, whether a text refuses; `json`, whether a text is JSON.",
+                    characters; `refusal`, whether a text refuses; `json`, whether a text is JSON; \
+                    `judged`, how a model scores a text, 0 to 1.",
         },
         Key {
             name: "required",
@@ -101,15 +116,40 @@ pub(super) static FEATURE: Schema = Schema {
             default: Default::Words("the usual ones, in English"),
             about: "Of a refusal: words that tell one besides the usual ones.",
         },
+        Key {
+            name: "model",
+            kind: Kind::Reference(Collection::Models),
+            default: Default::Words("needed where a model judges"),
+            about: "Of what is judged: the chat model that judges.",
+        },
+        Key {
+            name: "prompt",
+            kind: Kind::Text(TEXT_BYTES_MAX),
+            default: Default::Text(PROMPT),
+            about: "Of what is judged: what the model is told before the text.",
+        },
+        Key {
+            name: "sample",
+            kind: Kind::Number(0.0, 1.0),
+            default: Default::Number(0.1),
+            about: "Of what is judged: the share of the answers; each is a call that costs.",
+        },
     ],
 };
 
+/// What a judge is told, unless set.
+const PROMPT: &str = "You judge an answer of an assistant. Reply with one number from 0 (useless or \
+                      wrong) to 1 (helpful and right) and nothing else.";
+
 /// Which keys belong to which kinds.
-const KEYS_OF: [(&str, &str); 4] = [
+const KEYS_OF: [(&str, &str); 7] = [
     ("min", "number"),
     ("max", "number"),
     ("values", "category"),
     ("phrases", "refusal"),
+    ("model", "judged"),
+    ("prompt", "judged"),
+    ("sample", "judged"),
 ];
 
 /// Resolves `[routes.NAME.features]`.
@@ -157,6 +197,7 @@ fn one(cx: &mut Resolver<'_>, name: &str, section: &Section<'_>) -> Option<Featu
             "category" => FeatureKind::Category { known },
             "length" => FeatureKind::Length,
             "refusal" => FeatureKind::Refusal { phrases },
+            "judged" => FeatureKind::Judged,
             _ => FeatureKind::Json,
         },
         required: section.boolean("required"),
@@ -186,11 +227,42 @@ fn one(cx: &mut Resolver<'_>, name: &str, section: &Section<'_>) -> Option<Featu
         );
         cx.note(MistakeKind::Conflict, section, "at", message);
     }
+    let judge = judge(cx, section, kind, of);
     debug_assert!(name.len() <= NAME_BYTES_MAX, "names are checked");
     Some(Feature {
         name: name.into(),
         of,
         at: at?,
         declared,
+        judge: judge?,
     })
+}
+
+/// Who judges; none for what is not judged, and nothing after a mistake.
+fn judge(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    kind: &str,
+    of: FeatureOf,
+) -> Option<Option<Judge>> {
+    let model = section.text_if_set("model");
+    let (prompt, sample) = (section.text("prompt"), section.number("sample"));
+    if kind != "judged" {
+        return Some(None);
+    }
+    if of == FeatureOf::Request {
+        let message = format!("`{}` is of requests; only answers are judged", section.path);
+        cx.note(MistakeKind::Conflict, section, "of", message);
+        return None;
+    }
+    let Some(model) = model else {
+        let message = format!("`{}` needs a `model` that judges", section.path);
+        cx.note(MistakeKind::MissingKey, section, "model", message);
+        return None;
+    };
+    Some(Some(Judge {
+        model: model.text.into(),
+        prompt: prompt.text.into(),
+        sample,
+    }))
 }

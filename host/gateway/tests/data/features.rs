@@ -1,7 +1,7 @@
 //! Features of requests and answers: counted as declared, and served whatever
 //! they are.
 
-use crate::kit::{Model, Running, Says};
+use crate::kit::{Model, Running, Says, until};
 use backstop_core::evidence::SubjectRef;
 use backstop_core::metric::DriftVerdict;
 use backstop_gateway::telemetry::Snapshot;
@@ -157,6 +157,61 @@ async fn texts_of_answers_are_looked_at_whole_and_streamed() {
     assert_eq!((samples, length.round()), (2, 21.0), "34 and 8 characters");
     // "hello", twice.
     assert_eq!(mean(&gateway, "feature:question", CHAT), (2, 5.0));
+}
+
+#[tokio::test]
+async fn a_sample_of_the_answers_is_judged_by_a_model_and_no_caller_waits() {
+    let model = Model::start(Says::Text("an answer")).await;
+    let judge = Model::start(Says::Text("Score: 0.75")).await;
+    let config = format!(
+        r#"{}
+        [providers.b]
+        kind = "openai"
+        base_url = "http://{}/v1"
+        [models.judge]
+        provider = "b"
+        [routes.chat.features.helpful]
+        of = "answer"
+        at = "text"
+        kind = "judged"
+        model = "judge"
+        sample = 1
+        "#,
+        config(model.addr),
+        judge.addr
+    );
+    let gateway = Running::start(&config).await;
+    assert_eq!(gateway.chat("chat").await.status, 200);
+    let judged = async |result: &str, count: u64| {
+        let labels = format!("feature=\"helpful\",result=\"{result}\"");
+        until(result, async || {
+            let text = gateway.gateway.telemetry().encode(&Snapshot::default());
+            let text = text.unwrap();
+            let line = text.lines().find(|line| line.contains(&labels));
+            line.is_some_and(|line| line.ends_with(&format!(" {count}")))
+        })
+        .await;
+    };
+    judged("ok", 1).await;
+    for of in [CHAT, SubjectRef::Model("talker")] {
+        assert_eq!(mean(&gateway, "feature:helpful", of), (1, 0.75));
+    }
+    let heard = judge.heard();
+    assert_eq!(heard["messages"][1]["content"], "an answer");
+    assert_eq!(heard["max_tokens"], 16);
+    judge.say(Says::Text("very good"));
+    gateway.chat("chat").await;
+    judged("no-number", 1).await;
+    judge.say(Says::Status(500, None));
+    gateway.chat("chat").await;
+    judged("failed", 1).await;
+    // One that never answers holds nobody up; what does not fit is dropped.
+    judge.say(Says::Hang);
+    for _ in 0..70 {
+        assert_eq!(gateway.chat("chat").await.status, 200);
+    }
+    judged("dropped", 4).await;
+    assert_eq!(mean(&gateway, "feature:helpful", CHAT), (1, 0.75));
 }
 
 #[tokio::test]
