@@ -10,7 +10,7 @@ use crate::metric::{
     Comparison, ComparisonOptions, DriftReading, Estimate, Measurement, MetricsError, Moments,
     Proportion, Share,
 };
-use crate::stats;
+use crate::stats::{self, BinPair};
 use crate::window::Span;
 use std::sync::Arc;
 
@@ -147,6 +147,25 @@ impl Evidence {
         reference_s: u32,
         now_ms: u64,
     ) -> Result<DriftReading, MetricsError> {
+        let bins = self.drift_bins(metric, subject, window_s, reference_s, now_ms)?;
+        Ok(stats::drift(&bins))
+    }
+
+    /// What [`Evidence::drift`] judges: how many of both windows fall into each
+    /// category, or into each tenth of the reference; for other distances of the
+    /// same bins ([`stats::drift::distance`]).
+    ///
+    /// # Errors
+    ///
+    /// As for [`Evidence::drift`].
+    pub fn drift_bins(
+        &self,
+        metric: &str,
+        subject: SubjectRef<'_>,
+        window_s: u32,
+        reference_s: u32,
+        now_ms: u64,
+    ) -> Result<Vec<BinPair>, MetricsError> {
         let current = last_s("window-s", window_s)?;
         let reference = Span {
             older_ms: current.older_ms + last_s("reference-s", reference_s)?.older_ms,
@@ -161,7 +180,7 @@ impl Evidence {
             MetricKind::Category => series.category_pairs(current, reference, now_ms),
             _ => stats::decile_bins(&series.bin_pairs(current, reference, now_ms)),
         });
-        Ok(stats::drift(&bins))
+        Ok(bins)
     }
 
     /// Categories over the last `window_s` seconds, the most frequent first.

@@ -275,6 +275,16 @@ fn drift_is_seen_against_the_time_before() {
     let drifted = reading(then + 100_000);
     assert_eq!(drifted.verdict, DriftVerdict::Drifted);
     assert!(drifted.psi > drifted.critical && drifted.critical > 0.0);
+    // The bins behind it: other distances say the same in their own units.
+    let bins = |now_ms| {
+        let bins = evidence.drift_bins(name::CONFIDENCE, STABLE, 100, 300, now_ms);
+        bins.unwrap()
+    };
+    let moved = bins(then + 100_000);
+    assert_eq!(crate::stats::drift(&moved), drifted);
+    let far = crate::stats::drift::distance::jensen_shannon_2(&moved);
+    let near = crate::stats::drift::distance::jensen_shannon_2(&bins(then));
+    assert!(far > 2.0 * near, "{far} {near}");
 }
 
 #[test]

@@ -13,7 +13,9 @@ use backstop_core::evidence::{MetricKind, SubjectRef};
 use backstop_core::metric::{
     self, ComparisonOptions, Direction, LineReading, MetricsError, Proportion, name,
 };
+use backstop_core::stats::drift::distance;
 use backstop_core::stats::interval::wilson;
+use backstop_core::stats::{self, BinPair};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use utoipa::IntoParams;
@@ -303,8 +305,9 @@ impl Reader<'_> {
         }
         if let Some(MetricKind::Value | MetricKind::Category) = kind {
             let reference_s = self.query.reference_s.unwrap_or(window_s);
-            let drift = store.drift(metric, subject, window_s, reference_s, now_ms)?;
-            told.insert("drift".into(), json!(drift));
+            let bins = store.drift_bins(metric, subject, window_s, reference_s, now_ms)?;
+            told.insert("drift".into(), json!(stats::drift(&bins)));
+            told.insert("distances".into(), distances(&bins, kind));
         }
         if let Some(against) = self.against()? {
             let options = self.query.options();
@@ -368,6 +371,27 @@ impl Reader<'_> {
         }
         Ok(told)
     }
+}
+
+/// Other distances of the bins that drift is judged on, each by its name: what
+/// other tools call drift. They have no verdict: it would depend on the samples.
+fn distances(bins: &[BinPair], kind: Option<MetricKind>) -> Value {
+    let of = match kind {
+        Some(MetricKind::Category) => "categories",
+        _ => "tenths of the reference",
+    };
+    let both = bins.iter().any(|bin| bin.current > 0) && bins.iter().any(|bin| bin.reference > 0);
+    if !both {
+        return Value::Null;
+    }
+    json!({
+        "bins": of,
+        "jensen_shannon_2": distance::jensen_shannon_2(bins),
+        "jensen_shannon_e": distance::jensen_shannon_e(bins),
+        "hellinger": distance::hellinger(bins),
+        "total_variation": distance::total_variation(bins),
+        "largest_difference": distance::largest_difference(bins),
+    })
 }
 
 /// A rate with Wilson's interval at 95 %; without trials it has none.

@@ -295,6 +295,9 @@ pub(super) struct ReadingView {
     /// Drift from the time before the window, of values and categories.
     #[schema(required = false)]
     drift: Value,
+    /// Other distances over the same bins, by name; null without samples.
+    #[schema(required = false)]
+    distances: Value,
     /// The line of confidence, of `labelled`, where `error_max` is given.
     #[schema(required = false)]
     line: Value,

@@ -102,6 +102,13 @@ async fn a_baseline_is_taken_held_against_and_kept_over_a_restart() {
     assert_eq!(moved["baseline"]["comparison"]["verdict"], "worse");
     assert!(moved["value"]["p50"].as_f64().unwrap() < 0.7);
 
+    // Against the time before the window there is nothing yet but itself.
+    let read = format!("{READ}&reference_s=600");
+    assert_eq!(
+        get(&gateway, &read).await["drift"]["verdict"],
+        "not-enough-data"
+    );
+
     // Another version, made of figures; the one before can be used again.
     let figures = json!({
         "baseline": {"metrics": {
@@ -269,6 +276,8 @@ async fn readings_hold_the_numbers_behind_their_verdicts() {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
     assert!(text.contains("backstop_evidence_quantile{metric=\"latency-ms\",route=\"score\""));
+
+    assert_eq!(label["distances"], Value::Null, "nothing was before");
 
     let list = get(&gateway, "/admin/v1/evidence?route=score&limit=2").await;
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
