@@ -9,6 +9,7 @@
 //! Always holds: a request is served whatever its features are; a route without
 //! features pays nothing; a body is parsed once for all of them.
 
+mod detector;
 mod judges;
 
 pub(crate) use judges::Judges;
@@ -19,9 +20,11 @@ use crate::evidence::Evidence;
 use crate::openai::Api;
 use crate::plant::Route;
 use crate::release::Release;
+use crate::store::Incidents;
 use crate::telemetry::Telemetry;
 use backstop_core::evidence::{MetricKind, Series, SeriesError, SubjectRef};
 use backstop_core::feature::{FeatureKind, Found, Looked, Problem};
+use detector::Detector;
 use http::HeaderMap;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -43,6 +46,7 @@ pub(crate) struct Features {
 struct Watched {
     spec: config::Feature,
     series: FeatureSeries,
+    detector: Option<Detector>,
 }
 
 /// The series of a feature for one subject.
@@ -135,6 +139,7 @@ impl Features {
             let route = SubjectRef::Route(&spec.name);
             let watched = |feature: &config::Feature| Watched {
                 series: FeatureSeries::of(evidence, feature, route),
+                detector: feature.detector.map(Detector::new),
                 spec: feature.clone(),
             };
             let features = spec.features.iter().filter(|feature| feature.of == of);
@@ -163,6 +168,7 @@ pub(crate) struct Counting<'a> {
     pub(crate) evidence: &'a Evidence,
     pub(crate) telemetry: &'a Telemetry,
     pub(crate) judges: &'a Judges,
+    pub(crate) incidents: &'a Incidents,
     pub(crate) clock: Clock,
 }
 
@@ -238,6 +244,12 @@ impl Counting<'_> {
             for of in [of_model, of_release] {
                 record(&FeatureSeries::of(self.evidence, &one.spec, of));
             }
+        }
+        if let (Some(detector), Looked::Number(number)) = (&one.detector, &looked)
+            && let Some(shift) = detector.see(*number)
+        {
+            let of = (&**route.name(), &*one.spec.name);
+            detector::tell(shift, of, self.telemetry, self.incidents);
         }
         if let (Some(release), Some(judge), Found::Text(text)) = (release, &one.spec.judge, found)
             && fastrand::f64() < judge.sample

@@ -370,6 +370,7 @@ impl Shared {
             evidence: &self.evidence,
             telemetry: &self.telemetry,
             judges: &self.judges,
+            incidents: &self.incidents,
             clock: self.clock,
         }
     }

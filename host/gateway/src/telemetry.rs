@@ -169,6 +169,7 @@ pub struct Telemetry {
     verdicts: Family<Two, Counter>,
     /// By route, feature and what is wrong.
     feature_violations: Family<Three, Counter>,
+    feature_shifts: Family<Two, Counter>,
     /// By route, feature and result.
     feature_judgements: Family<Three, Counter>,
     breaker_state: Family<Two, Gauge>,
@@ -236,6 +237,7 @@ impl Telemetry {
             verdicts: Family::default(),
             feature_violations: Family::default(),
             feature_judgements: Family::default(),
+            feature_shifts: Family::default(),
             breaker_state: Family::default(),
             breaker_transitions: Family::default(),
             release_load: Family::default(),
@@ -280,6 +282,7 @@ impl Telemetry {
         registry.register("attempts", "Calls of releases, by failure class; `ok` is success", self.attempts.clone());
         registry.register("fallbacks", "Requests served by another step than the first", self.fallbacks.clone());
         registry.register("verdicts", "Answers judged, by verdict", self.verdicts.clone());
+        registry.register("feature_shifts", "Shifts of features that their detector told", self.feature_shifts.clone());
         registry.register("feature_judgements", "Answers that were to be judged by a model, by result: `ok`, `no-number`, `failed` or `dropped` (too many waited)", self.feature_judgements.clone());
         registry.register("feature_violations", "Features of requests and answers that are not as declared, by what is wrong: `missing`, `type`, `range`, `category` or `format`", self.feature_violations.clone());
         registry.register("breaker_state", "State of a release's breaker: 0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled, 5 metrics only", self.breaker_state.clone());
@@ -381,6 +384,12 @@ impl Telemetry {
                 ("problem", problem.to_owned()),
             ])
             .inc();
+    }
+
+    /// Counts a shift of a feature.
+    pub(crate) fn shifted(&self, route: &str, feature: &str) {
+        let labels = [("route", route.to_owned()), ("feature", feature.to_owned())];
+        self.feature_shifts.get_or_create(&labels).inc();
     }
 
     /// Counts an answer that was to be judged by a model.

@@ -26,8 +26,22 @@ pub struct Feature {
     pub at: FeatureAt,
     /// What is declared about it.
     pub declared: feature::Feature,
+    /// What tells when it shifts; none where nothing does.
+    pub detector: Option<DetectorKind>,
     /// Who judges it; some for [`FeatureKind::Judged`].
     pub judge: Option<Judge>,
+}
+
+/// What tells when a number shifts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum DetectorKind {
+    /// Bifet and Gavaldà's adaptive window, with river's parameters.
+    Adwin,
+    /// Page and Hinkley's test.
+    PageHinkley {
+        /// How far values may run, in the number's unit times values.
+        threshold: f64,
+    },
 }
 
 /// A model that scores answers.
@@ -115,6 +129,19 @@ pub(super) static FEATURE: Schema = Schema {
             kind: Kind::Texts(1, PHRASES_MAX),
             default: Default::Words("the usual ones, in English"),
             about: "Of a refusal: words that tell one besides the usual ones.",
+        },
+        Key {
+            name: "detector",
+            kind: Kind::Choice(&["off", "adwin", "page-hinkley"]),
+            default: Default::Text("off"),
+            about: "Of a number or a length: what opens an incident when it shifts, whether or not a \
+                    policy looks.",
+        },
+        Key {
+            name: "threshold",
+            kind: Kind::Number(1e-9, 1e100),
+            default: Default::Words("needed with `page-hinkley`"),
+            about: "Of `page-hinkley`: how far values may run away from their mean, in sum.",
         },
         Key {
             name: "model",
@@ -227,6 +254,7 @@ fn one(cx: &mut Resolver<'_>, name: &str, section: &Section<'_>) -> Option<Featu
         );
         cx.note(MistakeKind::Conflict, section, "at", message);
     }
+    let detector = detector(cx, section, kind);
     let judge = judge(cx, section, kind, of);
     debug_assert!(name.len() <= NAME_BYTES_MAX, "names are checked");
     Some(Feature {
@@ -234,6 +262,7 @@ fn one(cx: &mut Resolver<'_>, name: &str, section: &Section<'_>) -> Option<Featu
         of,
         at: at?,
         declared,
+        detector: detector?,
         judge: judge?,
     })
 }
@@ -265,4 +294,44 @@ fn judge(
         prompt: prompt.text.into(),
         sample,
     }))
+}
+
+/// What tells of shifts; none for nothing, and nothing after a mistake.
+fn detector(
+    cx: &mut Resolver<'_>,
+    section: &Section<'_>,
+    kind: &str,
+) -> Option<Option<DetectorKind>> {
+    let threshold = section.number_if_set("threshold");
+    let word = section.text("detector").text;
+    if !matches!(kind, "number" | "length" | "") && matches!(word, "adwin" | "page-hinkley") {
+        let message = format!(
+            "`{}` is for numbers and lengths, and this is of kind `{}`",
+            section.key_path("detector"),
+            shown(kind)
+        );
+        cx.note(MistakeKind::Conflict, section, "detector", message);
+        return None;
+    }
+    match (word, threshold) {
+        ("page-hinkley", Some(threshold)) => Some(Some(DetectorKind::PageHinkley { threshold })),
+        ("page-hinkley", None) => {
+            let message = format!(
+                "`{}` needs a `threshold` for it",
+                section.key_path("detector")
+            );
+            cx.note(MistakeKind::MissingKey, section, "detector", message);
+            None
+        }
+        (_, Some(_)) => {
+            let message = format!(
+                "`{}` is for the detector `page-hinkley`",
+                section.key_path("threshold")
+            );
+            cx.note(MistakeKind::Conflict, section, "threshold", message);
+            None
+        }
+        ("adwin", None) => Some(Some(DetectorKind::Adwin)),
+        (_, None) => Some(None),
+    }
 }

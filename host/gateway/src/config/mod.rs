@@ -49,7 +49,7 @@ pub use attributes::{Attribute, AttributeNames};
 pub use callback::{AllowedUrl, Callbacks};
 pub(crate) use callback::{callback_url, origin as callback_origin};
 pub(crate) use check::is_name;
-pub use feature::{Feature, FeatureAt, FeatureOf, Judge};
+pub use feature::{DetectorKind, Feature, FeatureAt, FeatureOf, Judge};
 pub use feedback::{Feedback, OutcomeKind};
 pub use limit::{Limit, LimitKind};
 pub use mistake::{ConfigError, MISTAKES_MAX, Mistake, MistakeKind, Mistakes};

@@ -29,6 +29,7 @@ fn config(model: SocketAddr) -> String {
         kind = "number"
         min = 0
         max = 1000
+        detector = "adwin"
         [routes.score.features.tier]
         at = "header:x-tier"
         kind = "category"
@@ -226,7 +227,9 @@ async fn a_shift_of_a_feature_is_drift() {
         drift.unwrap().verdict
     };
     for n in 0..150 {
-        gateway.post("/v1/predict/score", body(json!(n % 50))).await;
+        gateway
+            .post("/v1/predict/score", body(json!(n * 37 % 50)))
+            .await;
     }
     let now_ms = gateway.gateway.clock().now_ms();
     let store = gateway.gateway.evidence().store();
@@ -235,10 +238,25 @@ async fn a_shift_of_a_feature_is_drift() {
     assert_eq!(drift(&baseline), DriftVerdict::Stable);
     for n in 0..150 {
         gateway
-            .post("/v1/predict/score", body(json!(500 + n % 50)))
+            .post("/v1/predict/score", body(json!(500 + n * 37 % 50)))
             .await;
     }
     assert_eq!(drift(&baseline), DriftVerdict::Drifted);
+    // And without anybody who asks, its detector has told.
+    until("an incident", async || {
+        let incidents = gateway.store.incidents(None, 10).await.unwrap();
+        incidents
+            .iter()
+            .any(|one| one.report.key == "feature:score:amount")
+    })
+    .await;
+    let text = gateway
+        .gateway
+        .telemetry()
+        .encode(&Snapshot::default())
+        .unwrap();
+    let line = "backstop_feature_shifts_total{route=\"score\",feature=\"amount\"} 1";
+    assert!(text.lines().any(|found| found == line), "{text}");
 }
 
 #[tokio::test]
