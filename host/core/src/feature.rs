@@ -71,6 +71,8 @@ pub enum FeatureKind {
         /// Words of refusals besides the usual ones, in lower case.
         phrases: Vec<String>,
     },
+    /// The language of a text.
+    Language,
     /// A text that must be JSON.
     Json,
     /// A text that somebody else judges: here it is only seen to be there.
@@ -136,10 +138,17 @@ impl Problem {
     }
 }
 
+/// What is found out about texts with the help of others.
+pub trait Texts {
+    /// Whether it is JSON.
+    fn is_json(&self, text: &str) -> bool;
+    /// The code of its language, or a word for not knowing.
+    fn language(&self, text: &str) -> &'static str;
+}
+
 impl Feature {
-    /// Looks at a value. `is_json` says whether a text is JSON, and is asked of
-    /// such features only.
-    pub fn look<'a>(&self, found: Found<'a>, is_json: impl FnOnce(&str) -> bool) -> Looked<'a> {
+    /// Looks at a value; `texts` is asked only where the feature needs it.
+    pub fn look<'a>(&self, found: Found<'a>, texts: &impl Texts) -> Looked<'a> {
         match (&self.kind, found) {
             (_, Found::Nothing) => Looked::Missing,
             (FeatureKind::Number { min, max }, Found::Number(number)) => {
@@ -161,7 +170,10 @@ impl Feature {
                 let refuses = refuses(text, phrases);
                 Looked::Category(Cow::Borrowed(if refuses { REFUSAL } else { ANSWER }))
             }
-            (FeatureKind::Json, Found::Text(text)) => match is_json(text) {
+            (FeatureKind::Language, Found::Text(text)) => {
+                Looked::Category(Cow::Borrowed(texts.language(text)))
+            }
+            (FeatureKind::Json, Found::Text(text)) => match texts.is_json(text) {
                 true => Looked::Right,
                 false => Looked::Wrong(Problem::Format),
             },
@@ -198,7 +210,19 @@ mod tests {
             kind,
             required: true,
         };
-        feature.look(found, |text| text == "{}")
+        feature.look(found, &Simple)
+    }
+
+    struct Simple;
+
+    impl Texts for Simple {
+        fn is_json(&self, text: &str) -> bool {
+            text == "{}"
+        }
+
+        fn language(&self, _: &str) -> &'static str {
+            "eng"
+        }
     }
 
     fn number(min: Option<f64>, max: Option<f64>) -> FeatureKind {
@@ -250,6 +274,16 @@ mod tests {
             (FeatureKind::Json, Found::Text("{}"), Looked::Right),
             (FeatureKind::Json, Found::Text("{"), wrong(Problem::Format)),
             (FeatureKind::Json, Found::Nested, Looked::Right),
+            (
+                FeatureKind::Language,
+                Found::Text("a"),
+                Looked::Category("eng".into()),
+            ),
+            (
+                FeatureKind::Language,
+                Found::Bool(true),
+                wrong(Problem::Type),
+            ),
         ] {
             let shown = format!("{kind:?} {found:?}");
             assert_eq!(look(kind, found), expected, "{shown}");

@@ -23,7 +23,7 @@ use crate::release::Release;
 use crate::store::Incidents;
 use crate::telemetry::Telemetry;
 use backstop_core::evidence::{MetricKind, Series, SeriesError, SubjectRef};
-use backstop_core::feature::{FeatureKind, Found, Looked, Problem};
+use backstop_core::feature::{FeatureKind, Found, Looked, Problem, Texts};
 use detector::Detector;
 use http::HeaderMap;
 use serde_json::Value;
@@ -68,7 +68,9 @@ fn kind(feature: &config::Feature) -> Option<MetricKind> {
         FeatureKind::Number { .. } | FeatureKind::Length | FeatureKind::Judged => {
             Some(MetricKind::Value)
         }
-        FeatureKind::Category { .. } | FeatureKind::Refusal { .. } => Some(MetricKind::Category),
+        FeatureKind::Category { .. } | FeatureKind::Refusal { .. } | FeatureKind::Language => {
+            Some(MetricKind::Category)
+        }
         FeatureKind::Json => None,
     }
 }
@@ -229,9 +231,8 @@ impl Counting<'_> {
             Found::Text(text) => Found::Text(backstop_core::text::cut(text, TEXT_BYTES_MAX)),
             other => other,
         };
-        let is_json = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
         let declared = &one.spec.declared;
-        let looked = declared.look(found, is_json);
+        let looked = declared.look(found, &Libraries);
         let now_ms = self.clock.now_ms();
         let record = |series: &FeatureSeries| {
             series.record(now_ms, &looked, declared.required);
@@ -275,6 +276,23 @@ impl Counting<'_> {
             self.telemetry
                 .violation(route.name(), name, problem.as_str());
         }
+    }
+}
+
+/// What libraries say about texts.
+struct Libraries;
+
+/// Of a text that is too short, or of none that is known.
+const UNKNOWN: &str = "unknown";
+
+impl Texts for Libraries {
+    fn is_json(&self, text: &str) -> bool {
+        serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    }
+
+    fn language(&self, text: &str) -> &'static str {
+        let told = whatlang::detect(text).filter(whatlang::Info::is_reliable);
+        told.map_or(UNKNOWN, |told| told.lang().code())
     }
 }
 

@@ -94,10 +94,12 @@ pub(super) static FEATURE: Schema = Schema {
         },
         Key {
             name: "kind",
-            kind: Kind::Choice(&["number", "category", "length", "refusal", "json", "judged"]),
+            kind: Kind::Choice(&[
+                "number", "category", "length", "refusal", "language", "json", "judged",
+            ]),
             default: Default::Required,
             about: "`number`; `category`, a text or a boolean out of few; `length` of a text in \
-                    characters; `refusal`, whether a text refuses; `json`, whether a text is JSON; \
+                    characters; `refusal`, whether a text refuses; `language` of a text; `json`, whether a text is JSON; \
                     `judged`, how a model scores a text, 0 to 1.",
         },
         Key {
@@ -225,6 +227,7 @@ fn one(cx: &mut Resolver<'_>, name: &str, section: &Section<'_>) -> Option<Featu
             "length" => FeatureKind::Length,
             "refusal" => FeatureKind::Refusal { phrases },
             "judged" => FeatureKind::Judged,
+            "language" => FeatureKind::Language,
             _ => FeatureKind::Json,
         },
         required: section.boolean("required"),

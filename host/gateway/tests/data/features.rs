@@ -54,6 +54,10 @@ fn config(model: SocketAddr) -> String {
         of = "answer"
         at = "text"
         kind = "refusal"
+        [routes.chat.features.language]
+        of = "answer"
+        at = "text"
+        kind = "language"
         [routes.chat.features.json]
         of = "answer"
         at = "text"
@@ -156,8 +160,16 @@ async fn texts_of_answers_are_looked_at_whole_and_streamed() {
     assert_eq!(violations(&gateway, "json", "format"), 1);
     let (samples, length) = mean(&gateway, "feature:answer", CHAT);
     assert_eq!((samples, length.round()), (2, 21.0), "34 and 8 characters");
-    // "hello", twice.
-    assert_eq!(mean(&gateway, "feature:question", CHAT), (2, 5.0));
+    model.say(Says::Text(
+        "Der Kunde bekommt sein Geld innerhalb von zehn Werktagen zurück.",
+    ));
+    assert_eq!(gateway.chat("chat").await.status, 200);
+    let languages = shares(&gateway, "feature:language", CHAT);
+    assert!(languages.contains(&("deu".into(), 1)), "{languages:?}");
+    // Of few words nobody can tell.
+    assert!(languages.contains(&("unknown".into(), 2)), "{languages:?}");
+    // "hello", each time.
+    assert_eq!(mean(&gateway, "feature:question", CHAT), (3, 5.0));
 }
 
 #[tokio::test]
